@@ -1,0 +1,69 @@
+#ifndef CHELA_MODELS_CHELA_MODEL_H_
+#define CHELA_MODELS_CHELA_MODEL_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/step.h"
+#include "models/model_config.h"
+#include "models/state_pool.h"
+#include "models/weights.h"
+
+namespace chela {
+
+// What one forward pass computes: segments of tokens, each of one sequence,
+// and the rows whose logits are wanted.
+struct StepPlan {
+  std::vector<Segment> segments;
+  std::vector<int32_t> tokens;       // [rows], in the segments' order
+  std::vector<int32_t> logits_rows;  // rows of `tokens`, ascending
+};
+
+// The forward pass of one checkpoint on one backend: a straight list of
+// Backend::Run calls that advance the sequences of a StepPlan and produce
+// logits. Holds no per-sequence data; a row's logits depend on its sequence
+// only, bit for bit.
+//
+// Threads: owned by one thread (the engine's).
+class ChelaModel {
+ public:
+  // max_rows: the most rows of one step, and of its logits. Activations are
+  // allocated here, never while serving. `backend` must outlive the model.
+  static absl::StatusOr<std::unique_ptr<ChelaModel>> Create(
+      Backend& backend, std::unique_ptr<Weights> weights, int32_t max_rows);
+
+  // Advances the plan's sequences in `pool` and writes the logits of
+  // plan.logits_rows to `logits` [logits_rows.size(), vocab] (host).
+  // INVALID_ARGUMENT if the plan is inconsistent or has more than max_rows
+  // rows; nothing has changed then. UNAVAILABLE or INTERNAL if the device
+  // failed.
+  absl::Status Forward(const StepPlan& plan, StatePool& pool,
+                       std::span<float> logits);
+
+  const ModelConfig& config() const { return weights_->config(); }
+  const Weights& weights() const { return *weights_; }
+  int32_t max_rows() const { return max_rows_; }
+  // Activations and logits, in the backend's memory.
+  int64_t activation_bytes() const;
+
+ private:
+  struct Activations;
+  ChelaModel(Backend& backend, std::unique_ptr<Weights> weights,
+             int32_t max_rows);
+  absl::Status RunLayer(int32_t layer, StatePool& pool);
+
+  Backend& backend_;
+  std::unique_ptr<Weights> weights_;
+  int32_t max_rows_;
+  std::shared_ptr<Activations> activations_;
+};
+
+}  // namespace chela
+
+#endif  // CHELA_MODELS_CHELA_MODEL_H_

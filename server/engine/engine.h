@@ -1,0 +1,73 @@
+#ifndef CHELA_SERVER_ENGINE_ENGINE_H_
+#define CHELA_SERVER_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "models/chela_model.h"
+#include "models/state_pool.h"
+#include "models/tokenizer.h"
+#include "server/engine/request.h"
+#include "server/metrics/metrics.h"
+
+namespace chela {
+
+struct EngineLimits {
+  int32_t max_batch_tokens = 512;  // rows of one step; >= kChunkTokens
+  int32_t max_waiting = 1024;      // requests admitted later; more: refused
+  int64_t max_prompt_tokens = 1048576;
+  int32_t max_output_tokens = 65536;
+};
+
+// A snapshot of what the engine is doing.
+struct EngineLoad {
+  int32_t running = 0;  // sequences that hold a slot
+  int32_t waiting = 0;
+  int64_t queued_tokens = 0;  // prompt tokens of the waiting
+  int32_t slots_total = 0;
+  int32_t slots_free = 0;
+  int64_t slot_bytes = 0;
+  bool draining = false;
+  bool healthy = true;  // false after a device fault
+};
+
+// Continuous batching over state slots: one thread that admits, plans, runs,
+// samples and delivers. Every step takes one token of each decoding sequence
+// and whole chunks of prompts within the token budget.
+//
+// Threads: Submit, Load, Drain and Stop are thread-safe and never block on the
+// engine's work (Stop and Wait join it).
+class Engine {
+ public:
+  // Everything borrowed must outlive the engine; model and pool belong to its
+  // thread from here on. on_fault runs once, on the engine's thread, if the
+  // device failed: all streams have been closed with UNAVAILABLE.
+  static std::unique_ptr<Engine> Start(
+      const EngineLimits& limits, ChelaModel& model, StatePool& pool,
+      const Tokenizer& tokenizer, Metrics& metrics,
+      std::function<void(const absl::Status&)> on_fault);
+  virtual ~Engine() = default;  // Stop()s
+
+  // INVALID_ARGUMENT for a request outside the limits, RESOURCE_EXHAUSTED if
+  // the queue is full, UNAVAILABLE while draining or after a fault,
+  // DEADLINE_EXCEEDED if the deadline has passed. If not OK, the stream will
+  // never be closed by the engine.
+  virtual absl::Status Submit(GenerateJob job) = 0;
+  virtual absl::Status Submit(ScoreJob job) = 0;
+
+  virtual EngineLoad Load() const = 0;
+
+  // From now on Submit refuses with UNAVAILABLE; what runs or waits goes on.
+  virtual void Drain() = 0;
+  // True once nothing runs or waits, or false at `deadline`.
+  virtual bool WaitIdle(Clock::time_point deadline) = 0;
+  // Closes what is left with UNAVAILABLE and joins the thread. Idempotent.
+  virtual void Stop() = 0;
+};
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_ENGINE_ENGINE_H_

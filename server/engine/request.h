@@ -1,0 +1,65 @@
+#ifndef CHELA_SERVER_ENGINE_REQUEST_H_
+#define CHELA_SERVER_ENGINE_REQUEST_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/sampler.h"
+
+namespace chela {
+
+using Clock = std::chrono::steady_clock;
+
+// Why a generation ended. Lower case in JSON and metrics.
+enum class FinishReason { kStop, kLength, kEos, kCancelled, kDeadline, kError };
+const char* Name(FinishReason reason);  // "stop", "length", ...
+
+class TokenStream;
+class ScoreStream;
+
+// What every request to the engine carries.
+struct RequestHeader {
+  std::string id;        // for logs; never empty
+  int32_t priority = 0;  // higher runs first; equal: first come
+  std::optional<Clock::time_point> deadline;
+};
+
+// One generation: a prompt, continued until a stop, a length, EOS, a cancel
+// or the deadline.
+struct GenerateJob {
+  RequestHeader header;
+  std::vector<int32_t> prompt;  // BOS included; at least one token
+  int32_t max_tokens = 256;     // >= 1
+  SamplingParams sampling;
+  std::vector<std::string> stop;  // non-empty strings
+  bool ignore_eos = false;
+  // Where results go; shared by engine and RPC.
+  std::shared_ptr<TokenStream> stream;
+};
+
+// Log-probabilities of continuations after one shared prefix, or of one long
+// text that arrives in pieces: see score_stream.h. `prefix` is read once; each
+// entry that the RPC pushes is scored after it.
+struct ScoreJob {
+  RequestHeader header;
+  std::shared_ptr<ScoreStream> stream;
+};
+
+// Durations are zero where a phase was not reached.
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t cached_prompt_tokens = 0;
+  int32_t generated_tokens = 0;
+  double queue_seconds = 0;
+  double prefill_seconds = 0;
+  double time_to_first_token_seconds = 0;
+  double decode_seconds = 0;
+};
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_ENGINE_REQUEST_H_

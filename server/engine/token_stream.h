@@ -1,0 +1,73 @@
+#ifndef CHELA_SERVER_ENGINE_TOKEN_STREAM_H_
+#define CHELA_SERVER_ENGINE_TOKEN_STREAM_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "models/sampler.h"
+#include "server/engine/request.h"
+
+namespace chela {
+
+// What the engine has produced since the last Pop: text that may be shown and
+// the tokens behind it. A token may come before its text (held back for a
+// stop string or an unfinished character).
+struct GenerationDelta {
+  std::string text;                  // valid UTF-8
+  std::vector<SampledToken> tokens;  // logprobs as requested
+  bool empty() const { return text.empty() && tokens.empty(); }
+};
+
+// The end of a generation. `status` is OK unless the request failed: queue
+// full on admission is reported by Submit, a drain or device fault here.
+struct GenerationEnd {
+  absl::Status status;
+  FinishReason reason = FinishReason::kError;
+  std::string stop;             // the stop string that matched, for kStop
+  int32_t truncated_bytes = 0;  // of a character cut off by the end
+  Usage usage;
+};
+
+// The only object that the engine and one generation RPC share: the engine
+// pushes and closes once; the RPC pops and may cancel. What waits is bounded
+// by the request's max_tokens, so a slow client never stalls the batch.
+//
+// Threads: thread-safe. The callback runs on the engine's thread, without the
+// lock, after each Push and Close; it must not block.
+class TokenStream {
+ public:
+  // RPC side. Set before Submit.
+  void SetCallback(std::function<void()> callback);
+  // Everything pushed since the last call, in order; tokens that the client
+  // was too slow for are merged into one delta. Empty if there is nothing.
+  GenerationDelta Pop();
+  // Set once the engine is done and Pop has returned everything.
+  std::optional<GenerationEnd> End() const;
+  // The engine closes the stream with kCancelled within one step.
+  void Cancel();
+
+  // Engine side.
+  void Push(GenerationDelta delta);
+  void Close(GenerationEnd end);  // exactly once
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  // When Cancel was called, for chela_cancel_to_free_seconds.
+  Clock::time_point cancelled_at() const;
+
+ private:
+  mutable std::mutex mutex_;
+  GenerationDelta pending_;
+  std::optional<GenerationEnd> end_;
+  std::function<void()> callback_;
+  std::atomic<bool> cancelled_{false};
+  std::atomic<Clock::rep> cancelled_at_{0};
+};
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_ENGINE_TOKEN_STREAM_H_

@@ -1,0 +1,68 @@
+#ifndef CHELA_SERVER_METRICS_METRICS_H_
+#define CHELA_SERVER_METRICS_METRICS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace chela {
+
+// Every metric of the server: name, help, labels and buckets stand in
+// metrics.cc and nowhere else. All series of closed labels exist at zero from
+// the start. Label values are lower_snake_case, except `code`, the gRPC name.
+//
+// Threads: thread-safe.
+class Metrics {
+ public:
+  // `model` is the label of every chela_* metric.
+  explicit Metrics(const std::string& model);
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+
+  // Gauges of value 1 whose labels carry the facts.
+  void SetModelInfo(const std::map<std::string, std::string>& labels);
+  void SetBuildInfo(const std::map<std::string, std::string>& labels);
+
+  // An RPC ended. rpc: "generate_stream" ...; code: a gRPC status name.
+  void RequestFinished(const std::string& rpc, const std::string& code,
+                       double seconds);
+  // Submit or the RPC layer refused: "queue_full", "draining", "deadline",
+  // "invalid", "no_slot".
+  void AdmissionRejected(const std::string& reason);
+
+  // Engine gauges, set once a step and when the queue changes.
+  void SetQueue(int32_t running, int32_t waiting, int64_t queued_tokens);
+  void SetSlots(int32_t free, int32_t active, int32_t cached,
+                int64_t state_bytes);
+
+  void ObserveQueue(double seconds);
+  void ObserveTimeToFirstToken(double seconds);
+  void ObserveInterTokenLatency(double seconds);
+  void ObserveCancelToFree(double seconds);
+  void AddPromptTokens(int64_t tokens, int64_t cached);
+  void AddGeneratedTokens(int64_t tokens);
+  // reason: "stop", "length", "eos", "cancelled", "deadline", "error".
+  void GenerationFinished(const std::string& reason);
+
+  // One engine step; phase seconds are 0 if a phase did not run.
+  struct Step {
+    int32_t sequences = 0;
+    int32_t tokens = 0;
+    double prefill_seconds = 0;
+    double decode_seconds = 0;
+    double sample_seconds = 0;
+  };
+  void ObserveStep(const Step& step);
+
+  // The page in Prometheus' text format, process_* included.
+  std::string Render() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_METRICS_METRICS_H_
