@@ -54,11 +54,13 @@ class ExplicitKernel {
 // convolution with dyadic tiles (Fischer & Stockmeyer 1974; Flash Inference,
 // arXiv 2410.12982): exact, O(log^2 N) a token.
 //
-// State of a slot: M rows [M, width] float32, M the smallest power of two >=
-// N; a row holds a pending output until it is emitted, then the input. With
+// State of a slot: M rows of width floats, M the smallest power of two >= N; a
+// row holds a pending output until it is emitted, then the input. With
 // tau = position + origin, row = tau mod M. Each group of channels has its
 // own origin, a constant function of (layer, group), so that large tiles do
 // not fall on one step; results depend on the sequence's own position only.
+// How the M width floats are ordered is the backend's: the CPU keeps the rows
+// of each group together, [groups][M, channels of the group].
 // Precision: float32. A row has the same bits however the tokens are split
 // into steps.
 struct ExplicitConvolution {

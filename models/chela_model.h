@@ -56,7 +56,13 @@ class ChelaModel {
   struct Activations;
   ChelaModel(Backend& backend, std::unique_ptr<Weights> weights,
              int32_t max_rows);
+  absl::Status CheckPlan(const StepPlan& plan, const StatePool& pool,
+                         size_t logits_size) const;
+  absl::Status RunConvolutions(int32_t layer, StatePool& pool);
+  absl::Status RunAttention(int32_t layer, StatePool& pool);
   absl::Status RunLayer(int32_t layer, StatePool& pool);
+  // One part (an offset of StateLayout) of one layer's states.
+  static StateView StateOf(StatePool& pool, int32_t layer, int64_t part);
 
   Backend& backend_;
   std::unique_ptr<Weights> weights_;

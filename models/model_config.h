@@ -25,6 +25,7 @@ struct StateLayout {
   int64_t layer_floats = 0;
   int64_t slot_floats = 0;
   int64_t slot_bytes() const { return slot_floats * 4; }
+  bool operator==(const StateLayout&) const = default;
 };
 
 // The hyper-parameters of one checkpoint: config.json, checked. Every size
@@ -73,6 +74,8 @@ struct ModelConfig {
     return int64_t{shared_dim} + value_dim + 2 * int64_t{hidden_size};
   }
   StateLayout state_layout() const;
+  // Elements of all tensors, `decay` included whether a checkpoint has it or
+  // not.
   int64_t parameters() const;
 
   std::vector<std::string> unknown_keys;

@@ -38,11 +38,18 @@ struct SampledToken {
 // One step of shaping the candidates: drops or reweighs them.
 class SamplingRule;
 
-// Applies a request's rules in order (temperature, top_k, top_p) to one row
-// of logits, then draws with a counter-based generator (Philox 4x32-10,
-// Salmon et al. 2011) keyed by (seed, branch) at counter `draw`. The same
-// params, logits and draw give the same token, whatever else runs. Ties go to
-// the lower id. Owned by one thread.
+// Applies a request's rules in order (temperature, top_k, top_p: see
+// models/sampling_rules.h) to one row of logits, then draws with a
+// counter-based generator (Philox 4x32-10, Salmon et al. 2011) keyed by (seed,
+// branch) at counter `draw`. The same params, logits and draw give the same
+// token, whatever else runs. Ties go to the lower id. With u the uniform draw
+// in [0, 1), the token is the first, in id order, at which the summed
+// probability of what the rules kept exceeds u; so a rule that drops nothing
+// changes no draw.
+//
+// Precision: a candidate's weight exp((logit - max) / temperature) is float32
+// (relative error below 2^-19 where the exponent is above -16; a weight that
+// rounds to 0 is never drawn), sums are double. Owned by one thread.
 class Sampler {
  public:
   explicit Sampler(const SamplingParams& params, uint32_t branch = 0);
@@ -50,7 +57,10 @@ class Sampler {
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
 
-  // logits: [vocab], finite. draw: the index of the generated token, from 0.
+  // logits: [vocab], vocab >= 1, finite; -inf bans a token. draw: the index of
+  // the generated token, from 0. The token is in [0, vocab) whatever the
+  // logits are: NaN counts as -inf, +inf as the largest float, and if every
+  // token is banned, none is.
   SampledToken Sample(std::span<const float> logits, int64_t draw);
 
  private:
@@ -58,8 +68,9 @@ class Sampler {
   std::unique_ptr<Impl> impl_;
 };
 
-// log softmax(logits)[token], summed in double; a token outside [0, vocab) is
-// a broken invariant.
+// log softmax(logits)[token], of float32 exponentials (each within 1 ulp)
+// summed in double: within 2^-20 of the true value. A token outside [0, vocab)
+// is a broken invariant. Thread-safe.
 double LogProbability(std::span<const float> logits, int32_t token);
 
 }  // namespace chela

@@ -71,6 +71,7 @@ class StatePool {
   StatePool(Backend& backend, StateLayout layout, int32_t num_slots,
             std::unique_ptr<Buffer> buffer);
   void Release(int32_t id) { free_.push_back(id); }
+  float* SlotData(int32_t id) { return data() + id * layout_.slot_floats; }
 
   Backend& backend_;
   StateLayout layout_;

@@ -7,14 +7,26 @@
 #include <string_view>
 #include <vector>
 
+#include "models/utf8.h"
+
 namespace chela {
 
 // The bytes of generated tokens, turned into text that may be sent: complete
 // UTF-8 characters only (bytes that can be none become U+FFFD), and nothing
-// that may turn out to be the start of a stop string. Owned by one thread.
+// that may turn out to be the start of a stop string.
+//
+// The stop that matches is the one whose last byte comes first; of several
+// that end there, the longest. So what is sent and what matches depend on the
+// bytes only, never on how they were cut into tokens. Text is held back for as
+// long as it ends in a proper prefix of a stop, and not longer.
+//
+// Time: O(bytes * stops) over the whole stream, whatever the sizes of tokens
+// and stops. Memory: the stops, twice, and at most the longest of them in
+// held-back text. Owned by one thread.
 class TextStream {
  public:
-  // stops: non-empty strings, at most a few.
+  // stops: non-empty strings of valid UTF-8, at most a few. (An empty one, and
+  // one that is no valid UTF-8, never matches.)
   explicit TextStream(std::vector<std::string> stops);
 
   struct Output {
@@ -22,7 +34,8 @@ class TextStream {
     std::optional<std::string> stop;  // the stop string that matched; the text
                                       // from its first byte on is dropped
   };
-  // The bytes of the next token. After a stop matched, must not be called.
+  // The bytes of the next token, any bytes. After a stop matched, must not be
+  // called.
   Output Push(std::string_view bytes);
 
   // The end without a stop: what was held back for one. A character cut off in
@@ -31,18 +44,25 @@ class TextStream {
   size_t truncated_bytes() const { return truncated_bytes_; }
 
  private:
-  std::vector<std::string> stops_;
-  std::string pending_;  // bytes not yet sent
+  struct Stop {
+    std::string text;
+    // borders[i]: the length of the longest proper prefix of text[0, i] that
+    // is also its suffix (Knuth, Morris, Pratt).
+    std::vector<size_t> borders;
+    size_t matched = 0;  // bytes of `text` that the stream ends in
+  };
+
+  // Feeds one byte of text to every stop; the one that it completes, if any.
+  const Stop* Advance(char byte);
+  size_t HeldBytes() const;
+  std::string TakeText(size_t size_bytes);
+
+  std::vector<Stop> stops_;
+  std::string cut_;   // the start of a character, at most 3 bytes
+  std::string text_;  // from sent_ on: held back
+  size_t sent_ = 0;
   size_t truncated_bytes_ = 0;
 };
-
-// The length of the longest prefix of `bytes` that ends on a character
-// boundary; a broken sequence counts as complete (it will never become a
-// character).
-size_t CompleteUtf8Prefix(std::string_view bytes);
-// `bytes` with each maximal broken sequence replaced by U+FFFD (Unicode 15,
-// 3.9, "substitution of maximal subparts").
-std::string ToValidUtf8(std::string_view bytes);
 
 }  // namespace chela
 

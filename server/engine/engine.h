@@ -17,7 +17,8 @@ namespace chela {
 
 struct EngineLimits {
   int32_t max_batch_tokens = 512;  // rows of one step; >= kChunkTokens
-  int32_t max_waiting = 1024;      // requests admitted later; more: refused
+  int32_t max_waiting = 1024;      // requests beyond the free slots; more are
+                                   // refused
   int64_t max_prompt_tokens = 1048576;
   int32_t max_output_tokens = 65536;
 };
@@ -36,14 +37,19 @@ struct EngineLoad {
 
 // Continuous batching over state slots: one thread that admits, plans, runs,
 // samples and delivers. Every step takes one token of each decoding sequence
-// and whole chunks of prompts within the token budget.
+// and whole chunks of prompts within the token budget (scheduler.h). A request
+// gives the same tokens whatever runs beside it.
 //
-// Threads: Submit, Load, Drain and Stop are thread-safe and never block on the
-// engine's work (Stop and Wait join it).
+// Threads: thread-safe. Submit, Load and Drain never block on the engine's
+// work; WaitIdle and Stop wait for it and must not be called from a stream's
+// callback or on_fault.
 class Engine {
  public:
   // Everything borrowed must outlive the engine; model and pool belong to its
-  // thread from here on. on_fault runs once, on the engine's thread, if the
+  // thread from here on. A step has at most min(limits.max_batch_tokens,
+  // model.max_rows()) rows, which the caller keeps >= kChunkTokens; from slots
+  // + kChunkTokens on, a prompt's chunk never makes a decoding sequence miss a
+  // step. on_fault runs once, on the engine's thread, if the
   // device failed: all streams have been closed with UNAVAILABLE.
   static std::unique_ptr<Engine> Start(
       const EngineLimits& limits, ChelaModel& model, StatePool& pool,
@@ -53,10 +59,10 @@ class Engine {
 
   // INVALID_ARGUMENT for a request outside the limits, RESOURCE_EXHAUSTED if
   // the queue is full, UNAVAILABLE while draining or after a fault,
-  // DEADLINE_EXCEEDED if the deadline has passed. If not OK, the stream will
-  // never be closed by the engine.
-  virtual absl::Status Submit(GenerateJob job) = 0;
-  virtual absl::Status Submit(ScoreJob job) = 0;
+  // DEADLINE_EXCEEDED if the deadline has passed. If not OK, the refusal was
+  // counted in the metrics and the engine never touches the stream again.
+  [[nodiscard]] virtual absl::Status Submit(GenerateJob job) = 0;
+  [[nodiscard]] virtual absl::Status Submit(ScoreJob job) = 0;
 
   virtual EngineLoad Load() const = 0;
 

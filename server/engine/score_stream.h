@@ -4,13 +4,14 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "server/engine/request.h"
+#include "server/engine/wake_signal.h"
 
 namespace chela {
 
@@ -23,8 +24,8 @@ namespace chela {
 //   all there is no log-probability: it has no context.
 //
 // Threads: thread-safe. The callback runs on the engine's thread, without the
-// lock, when results arrived, when the backlog fell below kBacklogTokens / 2,
-// and at the end; it must not block.
+// lock, when the backlog fell below kBacklogTokens / 2 and at the end, and is
+// dropped after Close; it must not block, and must not call Engine::Stop.
 class ScoreStream {
  public:
   // Append more only while backlog() is below this.
@@ -56,7 +57,9 @@ class ScoreStream {
   void Append(std::vector<int32_t> tokens);          // pieces form
   void Finish();  // pieces form: no more Append
   int64_t backlog() const;
-  std::optional<End> Result() const;
+  std::optional<End> Result() const;  // set once the engine is done
+  // The engine closes the stream with CANCELLED within one step. Of several
+  // calls the first counts; without effect once the stream is closed.
   void Cancel();
 
   // Engine side.
@@ -65,11 +68,15 @@ class ScoreStream {
     return continuations_;
   }
   bool in_pieces() const { return in_pieces_; }
+  // What Append, Finish and Cancel notify.
+  void SetWake(std::shared_ptr<WakeSignal> wake);
   // Takes up to `limit` appended tokens.
   std::vector<int32_t> Take(int64_t limit);
   bool finished() const;  // Finish was called and all tokens were taken
   void Close(End end);    // exactly once
-  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+  // When Cancel was called; only if cancelled().
+  Clock::time_point cancelled_at() const;
 
  private:
   const std::vector<int32_t> prefix_;
@@ -80,12 +87,9 @@ class ScoreStream {
   bool finished_ = false;
   std::optional<End> end_;
   std::function<void()> callback_;
-  std::atomic<bool> cancelled_{false};
-  // Set by the engine: wakes it when tokens were appended.
-  std::function<void()> wake_;
-
- public:
-  void SetWake(std::function<void()> wake);
+  std::shared_ptr<WakeSignal> wake_;
+  Clock::time_point cancelled_at_;
+  std::atomic<bool> cancelled_{false};  // read without the lock every step
 };
 
 }  // namespace chela

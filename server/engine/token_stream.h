@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include "absl/status/status.h"
 #include "models/sampler.h"
 #include "server/engine/request.h"
+#include "server/engine/wake_signal.h"
 
 namespace chela {
 
@@ -24,8 +26,9 @@ struct GenerationDelta {
   bool empty() const { return text.empty() && tokens.empty(); }
 };
 
-// The end of a generation. `status` is OK unless the request failed: queue
-// full on admission is reported by Submit, a drain or device fault here.
+// The end of a generation. `status` is OK for kStop, kLength and kEos,
+// CANCELLED for kCancelled, DEADLINE_EXCEEDED for kDeadline, and for kError
+// what failed: UNAVAILABLE when the engine was stopped or lost its device.
 struct GenerationEnd {
   absl::Status status;
   FinishReason reason = FinishReason::kError;
@@ -39,7 +42,8 @@ struct GenerationEnd {
 // by the request's max_tokens, so a slow client never stalls the batch.
 //
 // Threads: thread-safe. The callback runs on the engine's thread, without the
-// lock, after each Push and Close; it must not block.
+// lock, after each Push and Close, and is dropped after Close; it must not
+// block, and must not call Engine::Stop.
 class TokenStream {
  public:
   // RPC side. Set before Submit.
@@ -49,14 +53,16 @@ class TokenStream {
   GenerationDelta Pop();
   // Set once the engine is done and Pop has returned everything.
   std::optional<GenerationEnd> End() const;
-  // The engine closes the stream with kCancelled within one step.
+  // The engine closes the stream with kCancelled within one step. Of several
+  // calls the first counts; without effect once the stream is closed.
   void Cancel();
 
   // Engine side.
+  void SetWake(std::shared_ptr<WakeSignal> wake);  // what Cancel notifies
   void Push(GenerationDelta delta);
   void Close(GenerationEnd end);  // exactly once
-  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
-  // When Cancel was called, for chela_cancel_to_free_seconds.
+  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+  // When Cancel was called; only if cancelled().
   Clock::time_point cancelled_at() const;
 
  private:
@@ -64,8 +70,9 @@ class TokenStream {
   GenerationDelta pending_;
   std::optional<GenerationEnd> end_;
   std::function<void()> callback_;
-  std::atomic<bool> cancelled_{false};
-  std::atomic<Clock::rep> cancelled_at_{0};
+  std::shared_ptr<WakeSignal> wake_;
+  Clock::time_point cancelled_at_;
+  std::atomic<bool> cancelled_{false};  // read without the lock every step
 };
 
 }  // namespace chela

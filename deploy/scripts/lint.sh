@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# lint.sh: shellcheck over every script, promtool over Prometheus' files.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+shellcheck deploy/scripts/*.sh .ci/run
+promtool check config deploy/prometheus/prometheus.yml
+promtool test rules deploy/prometheus/alerts_test.yml

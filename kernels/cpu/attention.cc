@@ -1,0 +1,120 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/linear_attention.h"
+#include "kernels/status_macros.h"
+#include "kernels/validate.h"
+
+namespace chela {
+namespace {
+
+// Tokens whose q, k, w and o stay in the first-level cache while a head's
+// state passes by, and value columns a task takes of a long segment.
+constexpr int64_t kTokensPerTile = 64;
+constexpr int64_t kLongSegment = 16;
+constexpr int64_t kColumnsPerTile = 64;
+
+// phi(q), phi(k) and w of every row of the step.
+struct Inputs {
+  float* q;
+  float* k;
+  float* w;
+};
+
+// Value columns of one task. Columns do not meet, so this changes no bit.
+int64_t ColumnsPerTask(const LinearAttention& op, const StepRows& step,
+                       int32_t threads) {
+  int64_t longest = 0;
+  for (const Segment& segment : step.segments) {
+    longest = std::max<int64_t>(longest, segment.rows);
+  }
+  if (longest >= kLongSegment) return kColumnsPerTile;
+  const int64_t units = static_cast<int64_t>(step.segments.size()) * op.heads;
+  const int64_t parts = (2 * threads + units - 1) / units;
+  const int64_t columns = (op.value_dim + parts - 1) / parts;
+  return (columns + kColumnsPerTile - 1) / kColumnsPerTile * kColumnsPerTile;
+}
+
+}  // namespace
+
+absl::Status CpuBackend::Run(const LinearAttention& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  if (step_.rows == 0) return absl::OkStatus();
+  const int64_t rows = step_.rows;
+  const int64_t keys = int64_t{op.heads} * op.key_dim;
+  const int64_t values = int64_t{op.heads} * op.value_dim;
+  float* room = activations_.Get<float>(rows * (2 * keys + values));
+  if (room == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("CPU memory: none for ", rows, " rows of attention"));
+  }
+  const Inputs in{room, room + rows * keys, room + 2 * rows * keys};
+
+  const auto make_inputs =
+      kernels_.attention_input[static_cast<int>(op.feature_map)];
+  ForRanges(rows, keys + values, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      make_inputs({.keys = keys,
+                   .values = values,
+                   .shared = op.shared.data + row * op.shared.stride,
+                   .value = op.value.data + row * op.value.stride,
+                   .q_scale = op.q_scale,
+                   .q_bias = op.q_bias,
+                   .k_scale = op.k_scale,
+                   .k_bias = op.k_bias,
+                   .q = in.q + row * keys,
+                   .k = in.k + row * keys,
+                   .w = in.w + row * values});
+    }
+  });
+
+  const int64_t columns = ColumnsPerTask(op, step_, pool_.threads());
+  const int64_t tiles = (op.value_dim + columns - 1) / columns;
+  const auto run_tile = [&](int64_t task) {
+    const int64_t first_column = task % tiles * columns;
+    const int64_t head = task / tiles % op.heads;
+    const Segment& segment =
+        step_.segments[static_cast<size_t>(task / tiles / op.heads)];
+    const int64_t key = head * op.key_dim;
+    const int64_t column = head * op.value_dim + first_column;
+    for (int64_t t = 0; t < segment.rows; t += kTokensPerTile) {
+      const int64_t row = segment.first_row + t;
+      kernels_.attention_tile(
+          {.tokens = std::min(kTokensPerTile, segment.rows - t),
+           .key_dim = op.key_dim,
+           .columns = std::min(columns, op.value_dim - first_column),
+           .decay = op.decay == nullptr ? 1.0f : op.decay[head],
+           .fresh = segment.position == 0 && t == 0,
+           .q = in.q + row * keys + key,
+           .k = in.k + row * keys + key,
+           .key_stride = keys,
+           .w = in.w + row * values + column,
+           .value_stride = values,
+           .state = op.state.data + segment.slot * op.state.slot_stride +
+                    key * op.value_dim + first_column,
+           .state_stride = op.value_dim,
+           .o = op.out + row * values + column});
+    }
+  };
+  const auto tasks =
+      static_cast<int64_t>(step_.segments.size()) * op.heads * tiles;
+  const int64_t work = rows * op.key_dim * values;
+  ForTasks(tasks, work / tasks, run_tile);
+
+  ForRanges(rows, values, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * op.heads; i < end * op.heads; ++i) {
+      const int64_t row = i / op.heads;
+      const int64_t column = i % op.heads * op.value_dim;
+      kernels_.attention_output(
+          {.value_dim = op.value_dim,
+           .eps = op.norm_eps,
+           .reset = op.reset.data + row * op.reset.stride + column,
+           .weight = op.norm_weight + column,
+           .o = op.out + row * values + column});
+    }
+  });
+  return absl::OkStatus();
+}
+
+}  // namespace chela

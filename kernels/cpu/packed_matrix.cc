@@ -1,0 +1,92 @@
+#include "kernels/cpu/packed_matrix.h"
+
+#include <cstring>
+
+#include "kernels/cpu/half.h"
+
+namespace chela {
+namespace {
+
+template <typename T>
+T Read(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(T));
+  return value;
+}
+
+float ReadFloat(const std::byte* from, DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return Read<float>(from);
+    case DType::kBF16:
+      return FromBf16(Read<uint16_t>(from));
+    case DType::kF16:
+      return FromF16(Read<uint16_t>(from));
+  }
+  return 0.0f;
+}
+
+// A stored row as 16-bit values of `to`.
+void CopyHalves(const std::byte* from, DType from_type, DType to, int64_t cols,
+                uint16_t* column, int64_t depth) {
+  const auto size = static_cast<int64_t>(SizeOf(from_type));
+  for (int64_t k = 0; k < cols; ++k) {
+    uint16_t bits = 0;
+    if (from_type == to) {
+      bits = Read<uint16_t>(from + 2 * k);
+    } else {
+      const float x = ReadFloat(from + size * k, from_type);
+      bits = to == DType::kBF16 ? ToBf16(x) : ToF16(x);
+    }
+    column[k / depth * depth * kPanelColumns + k % depth] = bits;
+  }
+}
+
+// The address of row `row` of the stacked parts, and its type.
+std::pair<const std::byte*, DType> FindRow(std::span<const MatrixPart> parts,
+                                           int64_t row, int64_t cols) {
+  for (const MatrixPart& part : parts) {
+    if (row < part.rows) {
+      const auto row_bytes = cols * static_cast<int64_t>(SizeOf(part.dtype));
+      return {static_cast<const std::byte*>(part.data) + row * row_bytes,
+              part.dtype};
+    }
+    row -= part.rows;
+  }
+  return {nullptr, DType::kF32};
+}
+
+}  // namespace
+
+int64_t PackedMatrix::PanelBytes(int64_t cols, DType dtype) {
+  const int64_t depth = dtype == DType::kBF16 ? (cols + 1) / 2 * 2 : cols;
+  return depth * kPanelColumns * static_cast<int64_t>(SizeOf(dtype));
+}
+
+size_t PackedMatrix::SizeBytes(int64_t rows, int64_t cols, DType dtype) {
+  return static_cast<size_t>(Panels(rows) * PanelBytes(cols, dtype));
+}
+
+void PackedMatrix::PackPanel(std::span<const MatrixPart> parts, int64_t panel) {
+  const int64_t panel_bytes = PanelBytes(cols_, dtype_);
+  std::byte* to = static_cast<std::byte*>(memory_.data()) + panel * panel_bytes;
+  std::memset(to, 0, static_cast<size_t>(panel_bytes));
+  for (int64_t column = 0; column < kPanelColumns; ++column) {
+    const int64_t row = panel * kPanelColumns + column;
+    if (row >= rows_) break;
+    const auto [from, type] = FindRow(parts, row, cols_);
+    if (dtype_ == DType::kF32) {
+      const auto size = static_cast<int64_t>(SizeOf(type));
+      float* floats = reinterpret_cast<float*>(to) + column;
+      for (int64_t k = 0; k < cols_; ++k) {
+        floats[k * kPanelColumns] = ReadFloat(from + size * k, type);
+      }
+      continue;
+    }
+    const int64_t depth = dtype_ == DType::kBF16 ? 2 : 1;
+    CopyHalves(from, type, dtype_, cols_,
+               reinterpret_cast<uint16_t*>(to) + column * depth, depth);
+  }
+}
+
+}  // namespace chela

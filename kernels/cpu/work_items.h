@@ -1,0 +1,20 @@
+#ifndef CHELA_KERNELS_CPU_WORK_ITEMS_H_
+#define CHELA_KERNELS_CPU_WORK_ITEMS_H_
+
+#include <cstdint>
+
+#include "absl/functional/function_ref.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace chela {
+
+// Calls body(worker, item) once for every item in [0, items), on at most
+// `workers` threads of `pool`. Each takes the next item that is left, so items
+// may differ in cost. Calls with equal `worker` never overlap: working memory
+// is kept by worker, while results may depend on the item only.
+void ForItems(ThreadPool& pool, int64_t workers, int64_t items,
+              absl::FunctionRef<void(int64_t worker, int64_t item)> body);
+
+}  // namespace chela
+
+#endif  // CHELA_KERNELS_CPU_WORK_ITEMS_H_

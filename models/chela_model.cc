@@ -1,0 +1,280 @@
+#include "models/chela_model.h"
+
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/status_macros.h"
+
+namespace chela {
+namespace {
+
+// Regions begin at multiples of 64 floats (256 bytes, as Allocate aligns).
+constexpr int64_t kAlignment = 64;
+
+absl::Status Inconsistent(const std::string& field, int64_t got,
+                          const std::string& wanted) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("step plan: ", field, " ", got, "; want ", wanted));
+}
+
+absl::Status CheckSegments(const StepPlan& plan, int32_t num_slots) {
+  const int64_t rows = static_cast<int64_t>(plan.tokens.size());
+  std::set<int32_t> slots;
+  int64_t next_row = 0;
+  for (const Segment& segment : plan.segments) {
+    if (segment.first_row != next_row) {
+      return Inconsistent("first row", segment.first_row,
+                          absl::StrCat(next_row, ", without gaps"));
+    }
+    if (segment.rows < 1 || segment.rows > rows - next_row) {
+      return Inconsistent("rows of a segment", segment.rows,
+                          absl::StrCat("[1, ", rows - next_row, "]"));
+    }
+    next_row += segment.rows;
+    if (segment.slot < 0 || segment.slot >= num_slots) {
+      return Inconsistent("slot", segment.slot,
+                          absl::StrCat("[0, ", num_slots, ")"));
+    }
+    if (!slots.insert(segment.slot).second) {
+      return Inconsistent("slot", segment.slot, "each slot once");
+    }
+    constexpr int64_t kLast = std::numeric_limits<int64_t>::max();
+    if (segment.position < 0 || segment.position > kLast - segment.rows) {
+      return Inconsistent("position", segment.position,
+                          "0 or more, and an end below 2^63");
+    }
+  }
+  if (next_row == rows) return absl::OkStatus();
+  return Inconsistent("rows of all segments", next_row,
+                      absl::StrCat("the number of tokens, ", rows));
+}
+
+absl::Status CheckRows(const StepPlan& plan, int32_t vocab_size,
+                       size_t logits_size) {
+  for (const int32_t token : plan.tokens) {
+    if (token >= 0 && token < vocab_size) continue;
+    return Inconsistent("token", token, absl::StrCat("[0, ", vocab_size, ")"));
+  }
+  const int64_t rows = static_cast<int64_t>(plan.tokens.size());
+  int64_t previous = -1;
+  for (const int32_t row : plan.logits_rows) {
+    if (row <= previous || row >= rows) {
+      return Inconsistent("logits row", row,
+                          absl::StrCat("(", previous, ", ", rows, ")"));
+    }
+    previous = row;
+  }
+  const size_t wanted =
+      plan.logits_rows.size() * static_cast<size_t>(vocab_size);
+  if (logits_size == wanted) return absl::OkStatus();
+  return Inconsistent("space for logits", static_cast<int64_t>(logits_size),
+                      absl::StrCat(wanted, " floats"));
+}
+
+}  // namespace
+
+// One block; every region is [max_rows, its width].
+struct ChelaModel::Activations {
+  std::unique_ptr<Buffer> buffer;
+  float* x = nullptr;            // residual stream, [.., d]
+  float* u = nullptr;            // normed input, [.., d]
+  float* a = nullptr;            // after the short convolution, [.., d]
+  float* c = nullptr;            // after the long convolution, [.., d]
+  float* projections = nullptr;  // of c: shared, reset, update, candidate
+  float* value = nullptr;        // of u, [.., v]
+  float* gated = nullptr;        // r . o, [.., v]
+  float* logits = nullptr;       // [.., vocab]
+  // The backend keeps a span of them until its next BeginStep, which may be
+  // long after the plan is gone.
+  std::vector<Segment> segments;
+};
+
+ChelaModel::ChelaModel(Backend& backend, std::unique_ptr<Weights> weights,
+                       int32_t max_rows)
+    : backend_(backend),
+      weights_(std::move(weights)),
+      max_rows_(max_rows),
+      activations_(std::make_shared<Activations>()) {}
+
+absl::StatusOr<std::unique_ptr<ChelaModel>> ChelaModel::Create(
+    Backend& backend, std::unique_ptr<Weights> weights, int32_t max_rows) {
+  if (max_rows < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model: ", max_rows, " rows a step; want at least 1"));
+  }
+  std::unique_ptr<ChelaModel> model(
+      new ChelaModel(backend, std::move(weights), max_rows));
+  const ModelConfig& config = model->config();
+  Activations& at = *model->activations_;
+  const std::pair<float**, int64_t> regions[] = {
+      {&at.x, config.hidden_size},
+      {&at.u, config.hidden_size},
+      {&at.a, config.hidden_size},
+      {&at.c, config.hidden_size},
+      {&at.projections, config.projection_rows()},
+      {&at.value, config.value_dim},
+      {&at.gated, config.value_dim},
+      {&at.logits, config.vocab_size}};
+  // Config bounds the widths by 2^24, so 2^31 rows of them do not overflow.
+  int64_t floats = 0;
+  for (const auto& [region, width] : regions) {
+    floats += (width * max_rows + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  absl::StatusOr<std::unique_ptr<Buffer>> buffer =
+      backend.Allocate(static_cast<size_t>(floats) * sizeof(float));
+  if (!buffer.ok()) {
+    return absl::Status(buffer.status().code(),
+                        absl::StrCat("activations of ", max_rows,
+                                     " rows: ", buffer.status().message()));
+  }
+  at.buffer = *std::move(buffer);
+  float* next = static_cast<float*>(at.buffer->data());
+  for (const auto& [region, width] : regions) {
+    *region = next;
+    next += (width * max_rows + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  return model;
+}
+
+int64_t ChelaModel::activation_bytes() const {
+  return static_cast<int64_t>(activations_->buffer->size_bytes());
+}
+
+absl::Status ChelaModel::RunConvolutions(int32_t layer, StatePool& pool) {
+  const Activations& at = *activations_;
+  const LayerWeights& w = weights_->layers()[static_cast<size_t>(layer)];
+  ShortConvolution short_conv;
+  short_conv.width = config().hidden_size;
+  short_conv.taps = config().short_conv_kernel_size;
+  short_conv.x = at.x;
+  short_conv.norm = w.norm1;
+  short_conv.weight = w.short_weight;
+  short_conv.bias = w.short_bias;
+  short_conv.state = StateOf(pool, layer, pool.layout().short_conv);
+  short_conv.u = at.u;
+  short_conv.a = at.a;
+  CHELA_RETURN_IF_ERROR(backend_.Run(short_conv));
+  const StateView state = StateOf(pool, layer, pool.layout().long_conv);
+  if (config().long_conv_kind == LongConvKind::kExplicit) {
+    ExplicitConvolution long_conv;
+    long_conv.kernel = w.explicit_kernel.get();
+    long_conv.layer = layer;
+    long_conv.a = at.a;
+    long_conv.skip = w.long_skip;
+    long_conv.state = state;
+    long_conv.c = at.c;
+    return backend_.Run(long_conv);
+  }
+  HierarchicalConvolution long_conv;
+  long_conv.width = config().hidden_size;
+  long_conv.base_length = config().long_conv_base_length;
+  long_conv.levels = config().levels();
+  long_conv.a = at.a;
+  long_conv.taps0 = w.taps0;
+  long_conv.taps = w.taps;
+  long_conv.skip = w.long_skip;
+  long_conv.state = state;
+  long_conv.c = at.c;
+  return backend_.Run(long_conv);
+}
+
+absl::Status ChelaModel::RunAttention(int32_t layer, StatePool& pool) {
+  const Activations& at = *activations_;
+  const LayerWeights& w = weights_->layers()[static_cast<size_t>(layer)];
+  CHELA_RETURN_IF_ERROR(backend_.Run(
+      Linear{at.c, w.projections.get(), w.projections_bias, at.projections}));
+  CHELA_RETURN_IF_ERROR(
+      backend_.Run(Linear{at.u, w.value_proj.get(), w.value_bias, at.value}));
+  const int64_t stride = config().projection_rows();
+  const float* reset = at.projections + config().shared_dim;
+  const float* update = reset + config().value_dim;
+  const float* candidate = update + config().hidden_size;
+  LinearAttention attention;
+  attention.heads = config().num_heads;
+  attention.key_dim = config().key_dim();
+  attention.value_dim = config().head_value_dim();
+  attention.feature_map = config().feature_map;
+  attention.norm_eps = config().norm_eps;
+  attention.shared = {at.projections, stride};
+  attention.value = {at.value, config().value_dim};
+  attention.reset = {reset, stride};
+  attention.q_scale = w.q_scale;
+  attention.q_bias = w.q_bias;
+  attention.k_scale = w.k_scale;
+  attention.k_bias = w.k_bias;
+  attention.norm_weight = w.attention_norm;
+  attention.decay = w.decay;
+  attention.state = StateOf(pool, layer, pool.layout().attention);
+  attention.out = at.gated;
+  CHELA_RETURN_IF_ERROR(backend_.Run(attention));
+  GatedOutput output;
+  output.x = at.gated;
+  output.weight = w.out_proj.get();
+  output.candidate = {candidate, stride};
+  output.gate = {update, stride};
+  output.residual = at.x;
+  output.out = at.x;
+  return backend_.Run(output);
+}
+
+absl::Status ChelaModel::RunLayer(int32_t layer, StatePool& pool) {
+  const Activations& at = *activations_;
+  const LayerWeights& w = weights_->layers()[static_cast<size_t>(layer)];
+  CHELA_RETURN_IF_ERROR(RunConvolutions(layer, pool));
+  CHELA_RETURN_IF_ERROR(RunAttention(layer, pool));
+  return backend_.Run(FeedForward{config().ffn, at.x, w.norm2, w.ffn_up.get(),
+                                  w.ffn_down.get(), at.x});
+}
+
+StateView ChelaModel::StateOf(StatePool& pool, int32_t layer, int64_t part) {
+  const StateLayout& layout = pool.layout();
+  return {pool.data() + layer * layout.layer_floats + part, layout.slot_floats};
+}
+
+absl::Status ChelaModel::CheckPlan(const StepPlan& plan, const StatePool& pool,
+                                   size_t logits_size) const {
+  if (plan.tokens.size() > static_cast<size_t>(max_rows_)) {
+    return Inconsistent("rows", static_cast<int64_t>(plan.tokens.size()),
+                        absl::StrCat("at most ", max_rows_));
+  }
+  if (pool.layout() != config().state_layout()) {
+    return Inconsistent("bytes of a state", pool.slot_bytes(),
+                        absl::StrCat(config().state_layout().slot_bytes(),
+                                     ", a pool of this model's config"));
+  }
+  CHELA_RETURN_IF_ERROR(CheckSegments(plan, pool.num_slots()));
+  return CheckRows(plan, config().vocab_size, logits_size);
+}
+
+absl::Status ChelaModel::Forward(const StepPlan& plan, StatePool& pool,
+                                 std::span<float> logits) {
+  CHELA_RETURN_IF_ERROR(CheckPlan(plan, pool, logits.size()));
+  if (plan.tokens.empty()) return absl::OkStatus();
+  Activations& at = *activations_;
+  at.segments = plan.segments;
+  CHELA_RETURN_IF_ERROR(backend_.BeginStep(
+      {at.segments, static_cast<int32_t>(plan.tokens.size())}));
+  CHELA_RETURN_IF_ERROR(
+      backend_.Run(Embedding{&weights_->embedding(), plan.tokens.data(),
+                             config().embedding_multiplier, at.x}));
+  for (int32_t layer = 0; layer < config().num_hidden_layers; ++layer) {
+    CHELA_RETURN_IF_ERROR(RunLayer(layer, pool));
+  }
+  if (!plan.logits_rows.empty()) {
+    LogitsHead head;
+    head.x = at.x;
+    head.norm = weights_->final_norm();
+    head.weight = &weights_->head();
+    head.rows = plan.logits_rows.data();
+    head.num_rows = static_cast<int32_t>(plan.logits_rows.size());
+    head.logits = at.logits;
+    CHELA_RETURN_IF_ERROR(backend_.Run(head));
+    CHELA_RETURN_IF_ERROR(
+        backend_.Download(at.logits, logits.data(), logits.size_bytes()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace chela

@@ -1,0 +1,53 @@
+#include "models/weights.h"
+
+#include "models/random_tensors.h"
+#include "models/stored_tensors.h"
+#include "models/tensor_files.h"
+#include "models/weights_builder.h"
+
+namespace chela {
+namespace {
+
+int64_t Bytes(const std::unique_ptr<Matrix>& matrix) {
+  return matrix == nullptr ? 0 : static_cast<int64_t>(matrix->size_bytes());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
+    Backend& backend, const std::string& directory) {
+  const absl::StatusOr<ModelConfig> config = ModelConfig::Load(directory);
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<TensorFiles> files = TensorFiles::Open(directory);
+  if (!files.ok()) return files.status();
+  absl::StatusOr<StoredTensors> tensors =
+      StoredTensors::Create(*config, files->tensors(), directory);
+  if (!tensors.ok()) return tensors.status();
+  WeightsBuilder builder(backend, *config, *tensors);
+  return builder.Build(tensors->Fingerprint(*config));
+}
+
+absl::StatusOr<std::unique_ptr<Weights>> Weights::Random(
+    Backend& backend, const ModelConfig& config, uint64_t seed) {
+  RandomTensors tensors(seed);
+  WeightsBuilder builder(backend, config, tensors);
+  return builder.Build(tensors.Fingerprint(config));
+}
+
+int64_t Weights::size_bytes() const {
+  int64_t bytes = Bytes(embedding_) + Bytes(head_);
+  for (const std::unique_ptr<Buffer>& buffer : vectors_) {
+    bytes += static_cast<int64_t>(buffer->size_bytes());
+  }
+  for (const LayerWeights& layer : layers_) {
+    bytes += Bytes(layer.projections) + Bytes(layer.value_proj) +
+             Bytes(layer.out_proj) + Bytes(layer.ffn_up) +
+             Bytes(layer.ffn_down);
+    if (layer.explicit_kernel != nullptr) {
+      bytes += static_cast<int64_t>(layer.explicit_kernel->size_bytes());
+    }
+  }
+  return bytes;
+}
+
+}  // namespace chela

@@ -1,0 +1,69 @@
+#include <utility>
+
+#include "kernels/status_macros.h"
+#include "server/engine/engine_impl.h"
+
+namespace chela {
+
+std::vector<int32_t> EngineImpl::PlanNextStep() {
+  std::vector<RunningEntry> entries;
+  entries.reserve(running_.size());
+  for (const Entry& entry : running_) {
+    Sequence& sequence = *entry.sequence;
+    // Looking for work may be what finds that there is none left.
+    const Work work = sequence.ended() ? Work() : sequence.NextWork();
+    entries.push_back(
+        {work, sequence.header().priority, entry.arrival, entry.last_step});
+  }
+  std::vector<int32_t> planned =
+      PlanStep(entries, {.max_rows = max_rows_, .after_chunk = after_chunk_});
+  after_chunk_ = false;
+  for (const int32_t index : planned) {
+    after_chunk_ |= entries[index].work.kind == WorkKind::kChunk;
+  }
+  return planned;
+}
+
+absl::Status EngineImpl::RunStep(const std::vector<int32_t>& planned) {
+  plan_.segments.clear();
+  plan_.tokens.clear();
+  plan_.logits_rows.clear();
+  logits_rows_of_.clear();
+  for (const int32_t index : planned) {
+    const size_t before = plan_.logits_rows.size();
+    running_[index].sequence->AppendTo(plan_);
+    running_[index].last_step = steps_;
+    logits_rows_of_.push_back(
+        static_cast<int32_t>(plan_.logits_rows.size() - before));
+  }
+  ++steps_;
+  const size_t wanted = plan_.logits_rows.size() * vocab_size_;
+  if (logits_.size() < wanted) logits_.resize(wanted);
+
+  Metrics::Step step;
+  step.sequences = static_cast<int32_t>(plan_.segments.size());
+  step.tokens = static_cast<int32_t>(plan_.tokens.size());
+  const Clock::time_point start = Clock::now();
+  CHELA_RETURN_IF_ERROR(
+      model_.Forward(plan_, pool_, std::span(logits_).first(wanted)));
+  const Clock::time_point forwarded = Clock::now();
+  CHELA_RETURN_IF_ERROR(DeliverStep(planned));
+  (after_chunk_ ? step.prefill_seconds : step.decode_seconds) =
+      SecondsBetween(start, forwarded);
+  step.sample_seconds = SecondsBetween(forwarded, Clock::now());
+  metrics_.ObserveStep(step);
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::DeliverStep(const std::vector<int32_t>& planned) {
+  std::span<const float> rest(logits_);
+  for (size_t i = 0; i < planned.size(); ++i) {
+    const size_t size = static_cast<size_t>(logits_rows_of_[i]) * vocab_size_;
+    CHELA_RETURN_IF_ERROR(
+        running_[planned[i]].sequence->Deliver(rest.first(size)));
+    rest = rest.subspan(size);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace chela

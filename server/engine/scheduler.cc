@@ -1,0 +1,91 @@
+#include "server/engine/scheduler.h"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+#include "models/model_config.h"
+
+namespace chela {
+namespace {
+
+// Indices of the running sequences with work of `kind`, in serving order.
+std::vector<int32_t> InOrder(const std::vector<RunningEntry>& running,
+                             WorkKind kind) {
+  std::vector<int32_t> order;
+  for (size_t i = 0; i < running.size(); ++i) {
+    if (running[i].work.kind == kind) order.push_back(static_cast<int32_t>(i));
+  }
+  const auto chunk_rank = [&running](int32_t i) {
+    const RunningEntry& entry = running[i];
+    return std::tuple(-int64_t{entry.priority}, entry.last_step, entry.arrival);
+  };
+  // Among decoding sequences the longest pause comes before the priority:
+  // each of them has a reader who waits for the next token.
+  const auto decode_rank = [&running](int32_t i) {
+    const RunningEntry& entry = running[i];
+    return std::tuple(entry.last_step, -int64_t{entry.priority}, entry.arrival);
+  };
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return kind == WorkKind::kDecode ? decode_rank(a) < decode_rank(b)
+                                     : chunk_rank(a) < chunk_rank(b);
+  });
+  return order;
+}
+
+}  // namespace
+
+std::vector<int32_t> Admit(const std::vector<WaitingEntry>& waiting,
+                           int32_t free_slots) {
+  if (free_slots <= 0 || waiting.empty()) return {};
+  std::vector<int32_t> order(waiting.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&waiting](int32_t a, int32_t b) {
+    return std::tuple(-int64_t{waiting[a].priority}, waiting[a].arrival) <
+           std::tuple(-int64_t{waiting[b].priority}, waiting[b].arrival);
+  });
+  size_t count = 0;
+  while (count < order.size() && waiting[order[count]].slots <= free_slots) {
+    free_slots -= waiting[order[count]].slots;
+    ++count;
+  }
+  order.resize(count);
+  return order;
+}
+
+std::vector<int32_t> PlanStep(const std::vector<RunningEntry>& running,
+                              const StepLimits& limits) {
+  std::vector<int32_t> step = InOrder(running, WorkKind::kDecode);
+  const std::vector<int32_t> chunks = InOrder(running, WorkKind::kChunk);
+  const auto decode_up_to = [&step](int32_t rows) {
+    if (static_cast<int64_t>(step.size()) > rows) step.resize(rows);
+  };
+  if (chunks.empty()) {
+    decode_up_to(limits.max_rows);
+    return step;
+  }
+  const int32_t first_rows = running[chunks[0]].work.rows;
+  if (static_cast<int64_t>(step.size()) + first_rows > limits.max_rows) {
+    if (limits.after_chunk) {
+      decode_up_to(limits.max_rows);
+    } else {
+      decode_up_to(limits.max_rows - first_rows);
+      step.push_back(chunks[0]);
+    }
+    return step;
+  }
+  int32_t rows = static_cast<int32_t>(step.size());
+  for (const int32_t chunk : chunks) {
+    if (rows + running[chunk].work.rows > limits.max_rows) continue;
+    rows += running[chunk].work.rows;
+    step.push_back(chunk);
+  }
+  return step;
+}
+
+int32_t ChunkRows(int64_t position, int64_t remaining) {
+  return static_cast<int32_t>(
+      std::min(remaining, kChunkTokens - position % kChunkTokens));
+}
+
+}  // namespace chela

@@ -1,0 +1,114 @@
+#ifndef CHELA_SERVER_ENGINE_SCORE_H_
+#define CHELA_SERVER_ENGINE_SCORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "server/engine/score_stream.h"
+#include "server/engine/sequence.h"
+
+namespace chela {
+
+// A ScoreJob as a sequence, in either form: what both share.
+class Score : public Sequence {
+ public:
+  bool cancelled() const override { return job_.stream->cancelled(); }
+  void Close() override;
+
+ protected:
+  Score(ScoreJob job, int32_t vocab_size, Metrics& metrics);
+  Clock::time_point cancelled_at() const override {
+    return job_.stream->cancelled_at();
+  }
+
+  const ScoreStream& stream() const { return *job_.stream; }
+  ScoreStream& stream() { return *job_.stream; }
+  // Row `row` of logits [rows, vocab].
+  std::span<const float> Row(std::span<const float> logits, int64_t row) const {
+    return logits.subspan(row * vocab_size_, vocab_size_);
+  }
+  void CountRead(int64_t tokens);
+  void CountScored(double log_probability);
+
+  const int32_t vocab_size_;
+  // Candidates form: what is scored so far, else 0.
+  std::vector<std::vector<float>> results_;
+
+ private:
+  const ScoreJob job_;
+  ScoreStream::Totals totals_;
+};
+
+// The candidates form. The prefix is read once into a slot; each continuation
+// then runs in a second slot, on a copy of that state. Where the pool has only
+// one slot, a continuation runs over the prefix's state, which is read again
+// for the next one. The last token of a continuation is never fed, so one of
+// a single token costs nothing but the prefix.
+class CandidateScore : public Score {
+ public:
+  CandidateScore(ScoreJob job, int32_t vocab_size, Metrics& metrics);
+
+  int32_t slots(int32_t pool_slots) const override;
+  int64_t queued_tokens() const override;
+  Work NextWork() override;
+  void AppendTo(StepPlan& plan) override;
+  absl::Status Deliver(std::span<const float> logits) override;
+
+ protected:
+  absl::Status OnAdmit(StatePool& pool) override;
+  void OnEnd() override;
+
+ private:
+  int64_t prefix_size() const {
+    return static_cast<int64_t>(stream().prefix().size());
+  }
+  const std::vector<int32_t>& continuation() const {
+    return stream().continuations()[current_];
+  }
+  bool reading_prefix() const { return prefix_read_ < prefix_size(); }
+  // Prepares the next continuation that has tokens to feed, or ends.
+  absl::Status BeginNext();
+  void ScoreFirstTokens(std::span<const float> logits);
+
+  StatePool* pool_ = nullptr;
+  StatePool::Slot copy_;        // of the prefix's state; valid if there are two
+  bool prefix_intact_ = false;  // slot_ holds the state after the prefix
+  bool first_tokens_scored_ = false;
+  int64_t prefix_read_ = 0;
+  size_t current_ = 0;  // continuation
+  int64_t offset_ = 0;  // tokens of it that were fed
+};
+
+// The pieces form. A chunk runs once the token behind it is known too, which
+// its last row predicts; so nothing but a chunk of tokens is kept. While it
+// waits for input it holds its slot and takes part in no step.
+class PieceScore : public Score {
+ public:
+  PieceScore(ScoreJob job, int32_t vocab_size, Metrics& metrics);
+
+  int64_t queued_tokens() const override { return stream().backlog(); }
+  Work NextWork() override;
+  void AppendTo(StepPlan& plan) override;
+  absl::Status Deliver(std::span<const float> logits) override;
+
+ protected:
+  absl::Status OnAdmit(StatePool& pool) override;
+  void OnEnd() override;
+
+ private:
+  // Takes what arrived, up to `size` tokens in buffer_.
+  void FillUpTo(int64_t size);
+
+  std::vector<int32_t> buffer_;  // taken, not yet fed
+  int64_t position_ = 0;         // tokens fed
+  Work work_;
+};
+
+std::unique_ptr<Sequence> MakeScore(ScoreJob job, int32_t vocab_size,
+                                    Metrics& metrics);
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_ENGINE_SCORE_H_

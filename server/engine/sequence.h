@@ -1,0 +1,92 @@
+#ifndef CHELA_SERVER_ENGINE_SEQUENCE_H_
+#define CHELA_SERVER_ENGINE_SEQUENCE_H_
+
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "models/chela_model.h"
+#include "models/state_pool.h"
+#include "server/engine/request.h"
+#include "server/engine/scheduler.h"
+#include "server/metrics/metrics.h"
+
+namespace chela {
+
+// One request inside the engine, from Submit to the end of its stream: what it
+// wants to run next and what becomes of the logits. The engine decides when.
+//
+// Life: made by Submit; then Admit; then any number of NextWork, AppendTo and
+// Deliver; End at any point, by itself or by the engine; Close last.
+//
+// Threads: made on any thread, afterwards owned by the engine's.
+class Sequence {
+ public:
+  Sequence(RequestHeader header, Metrics& metrics)
+      : header_(std::move(header)),
+        metrics_(metrics),
+        submitted_(Clock::now()) {}
+  virtual ~Sequence() = default;
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  const RequestHeader& header() const { return header_; }
+
+  // Slots it is admitted with, of a pool of `pool_slots`.
+  virtual int32_t slots(int32_t pool_slots) const;
+  virtual int64_t queued_tokens() const = 0;  // to read, as far as known
+  virtual bool cancelled() const = 0;
+
+  // Claims its slots, which are free. May End it, if there is nothing to run.
+  absl::Status Admit(StatePool& pool);
+  // What it would do next: the same until it did it. May End it.
+  virtual Work NextWork() = 0;
+  // Adds the work that NextWork named: one segment, and the rows whose logits
+  // it needs.
+  virtual void AppendTo(StepPlan& plan) = 0;
+  // The forward pass was run. logits: [the rows asked for, vocab]. An error is
+  // a device fault.
+  virtual absl::Status Deliver(std::span<const float> logits) = 0;
+
+  // Gives the slots back. Later calls are without effect.
+  void End(FinishReason reason, absl::Status status);
+  bool ended() const { return ended_; }
+  // Tells the stream; exactly once, after End.
+  virtual void Close() = 0;
+
+ protected:
+  enum class LogitsOf { kNone, kLastRow, kAllRows };
+  static void AddSegment(StepPlan& plan, const StatePool::Slot& slot,
+                         int64_t position, std::span<const int32_t> tokens,
+                         LogitsOf logits);
+
+  virtual absl::Status OnAdmit(StatePool& pool) = 0;  // slot_ is claimed
+  virtual void OnEnd() = 0;  // reason_ and status_ are set
+  virtual Clock::time_point cancelled_at() const = 0;
+
+  // Durations up to the end, as far as they were reached.
+  double queue_seconds() const;
+  double running_seconds() const;  // from the admission to the end
+
+  const RequestHeader header_;
+  Metrics& metrics_;
+  const Clock::time_point submitted_;
+  Clock::time_point admitted_at_;
+  Clock::time_point ended_at_;
+  bool admitted_ = false;
+  StatePool::Slot slot_;
+  FinishReason reason_ = FinishReason::kError;
+  absl::Status status_;
+
+ private:
+  bool ended_ = false;
+};
+
+inline double SecondsBetween(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_ENGINE_SEQUENCE_H_

@@ -1,0 +1,88 @@
+#ifndef CHELA_SERVER_RPC_GENERATE_REACTORS_H_
+#define CHELA_SERVER_RPC_GENERATE_REACTORS_H_
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "chela/v1/generation.pb.h"
+#include "server/engine/token_stream.h"
+#include "server/rpc/call_reactor.h"
+
+namespace chela {
+
+// Submits a generation and cancels it with the call: what Generate and
+// GenerateStream have in common.
+template <typename Base>
+class GenerationReactor : public CallReactor<Base> {
+ public:
+  void OnCancel() final { stream_->Cancel(); }
+
+ protected:
+  GenerationReactor(const RpcRuntime& runtime, const char* rpc,
+                    grpc::CallbackServerContext* context)
+      : CallReactor<Base>(runtime, rpc, context) {}
+
+  // `prefix` stands before the paths of wrong fields.
+  void StartGeneration(const v1::GenerateRequest& request,
+                       const std::string& prefix);
+
+  TokenStream& stream() { return *stream_; }
+  uint64_t seed() const { return seed_; }
+  bool logprobs() const { return logprobs_; }
+  const Tokenizer& tokenizer() const { return *model_->convert.tokenizer; }
+  // Notes what the log line says about the end; the call's status.
+  absl::Status TakeEnd(const GenerationEnd& end);
+  void NoteText(const std::string& text);
+
+ private:
+  void Submit(const v1::GenerateRequest& request, const std::string& prefix);
+
+  const std::shared_ptr<TokenStream> stream_ = std::make_shared<TokenStream>();
+  const ServedModel* model_ = nullptr;
+  uint64_t seed_ = 0;
+  bool logprobs_ = false;
+};
+
+// Generate: collects until the end.
+class GenerateReactor final
+    : public GenerationReactor<grpc::ServerUnaryReactor> {
+ public:
+  GenerateReactor(const RpcRuntime& runtime,
+                  grpc::CallbackServerContext* context,
+                  const v1::GenerateRequest* request,
+                  v1::GenerateResponse* response);
+  void Start();
+  void Deliver() override;
+
+ private:
+  const v1::GenerateRequest* const request_;
+  v1::GenerateResponse* const response_;
+};
+
+// GenerateStream: one write in flight; what comes meanwhile goes into the next.
+class GenerateStreamReactor final
+    : public GenerationReactor<
+          grpc::ServerWriteReactor<v1::GenerateStreamResponse>> {
+ public:
+  GenerateStreamReactor(const RpcRuntime& runtime,
+                        grpc::CallbackServerContext* context,
+                        const v1::GenerateStreamRequest* request);
+  void Start();
+  void Deliver() override;
+  void OnWriteDone(bool ok) override;
+
+ private:
+  void FinishStream(const GenerationEnd& end);
+
+  const v1::GenerateStreamRequest* const request_;
+  std::mutex mutex_;  // of what follows
+  bool writing_ = false;
+  bool broken_ = false;  // the client takes no more
+  v1::GenerateStreamResponse response_;
+  std::string text_;  // all of it, only with --log-content
+};
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_RPC_GENERATE_REACTORS_H_

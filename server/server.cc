@@ -1,0 +1,141 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "kernels/status_macros.h"
+#include "server/rpc/log.h"
+
+namespace chela {
+namespace {
+
+// For the last messages of calls that the drain has ended.
+constexpr std::chrono::seconds kLastWrites{2};
+constexpr std::chrono::milliseconds kCancelAgain{20};
+
+EngineLimits Limits(const ServerConfig& config) {
+  return {.max_batch_tokens = config.max_batch_tokens,
+          .max_waiting = config.max_waiting,
+          .max_prompt_tokens = config.max_prompt_tokens,
+          .max_output_tokens = config.max_output_tokens};
+}
+
+}  // namespace
+
+Server::Server(const ServerConfig& config, const std::string& model_name,
+               std::function<void(const absl::Status&)> on_fault)
+    : config_(config),
+      model_name_(model_name),
+      on_fault_(std::move(on_fault)),
+      metrics_(model_name),
+      service_(
+          {.workers = config.rpc_workers, .log_content = config.log_content},
+          metrics_) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Listen(
+    const ServerConfig& config, const std::string& model_name,
+    std::function<void(const absl::Status&)> on_fault) {
+  std::unique_ptr<Server> server(
+      new Server(config, model_name, std::move(on_fault)));
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = GrpcServer::Start(
+      {.listen = config.listen, .max_message_bytes = config.max_message_bytes},
+      server->service_);
+  if (!grpc.ok()) return grpc.status();
+  server->grpc_ = *std::move(grpc);
+  Server* const raw = server.get();
+  absl::StatusOr<std::unique_ptr<HttpListener>> http =
+      HttpListener::Start(config.metrics_listen,
+                          {.metrics = [raw] { return raw->metrics_.Render(); },
+                           .ready = [raw] { return raw->ready(); }});
+  if (!http.ok()) return http.status();
+  server->http_ = *std::move(http);
+  server->metrics_.SetBuildInfo({{"version", CHELA_VERSION}});
+  return server;
+}
+
+Server::~Server() {
+  if (grpc_ == nullptr) return;
+  const std::chrono::milliseconds none{0};
+  Drain(none, none);
+}
+
+absl::Status Server::Load(const std::string& directory) {
+  absl::StatusOr<LoadedModel> loaded = LoadModel(config_, directory);
+  if (!loaded.ok()) return loaded.status();
+  loaded_ = *std::move(loaded);
+  Publish();
+  engine_ = Engine::Start(Limits(config_), *loaded_.model, *loaded_.pool,
+                          *loaded_.tokenizer, metrics_,
+                          [this](const absl::Status& fault) {
+                            SetReady(false);
+                            if (on_fault_) on_fault_(fault);
+                          });
+  served_.engine = engine_.get();
+  service_.Serve(served_);
+  SetReady(true);
+  return absl::OkStatus();
+}
+
+// What GetModelInfo, requests' checks and the info metrics say.
+void Server::Publish() {
+  const BackendInfo device = loaded_.backend->Info();
+  const Weights& weights = loaded_.model->weights();
+  served_.convert = {.tokenizer = loaded_.tokenizer.get(),
+                     .defaults = loaded_.defaults,
+                     .max_prompt_tokens = config_.max_prompt_tokens,
+                     .max_output_tokens = config_.max_output_tokens};
+  v1::GetModelInfoResponse& info = served_.info;
+  info.set_model(model_name_);
+  info.set_parameters(weights.config().parameters());
+  info.set_config_json(weights.config().ToJson());
+  info.set_tokenizer(loaded_.tokenizer->kind());
+  info.set_device(DescribeDevice(device));
+  info.set_state_bytes_per_sequence(loaded_.pool->slot_bytes());
+  info.set_state_slots(loaded_.pool->num_slots());
+  info.set_fingerprint(weights.fingerprint());
+  info.set_server_version(CHELA_VERSION);
+  info.set_max_prompt_tokens(config_.max_prompt_tokens);
+  info.set_max_output_tokens(config_.max_output_tokens);
+  info.set_chunk_tokens(static_cast<int32_t>(kChunkTokens));
+  metrics_.SetModelInfo({{"fingerprint", weights.fingerprint()},
+                         {"tokenizer", loaded_.tokenizer->kind()},
+                         {"device", device.name},
+                         {"kernels", device.kernels}});
+}
+
+void Server::SetReady(bool ready) {
+  ready_ = ready;
+  grpc_->SetReady(ready);
+}
+
+void Server::Drain(std::chrono::milliseconds grace,
+                   std::chrono::milliseconds timeout) {
+  if (std::exchange(drained_, true)) return;
+  const Clock::time_point start = Clock::now();
+  SetReady(false);
+  std::this_thread::sleep_for(grace);
+  if (engine_ != nullptr) engine_->Drain();
+
+  std::atomic<bool> down{false};
+  std::thread shutdown([this, &down] {
+    grpc_->Shutdown();
+    down = true;
+  });
+  if (!service_.WaitNoCalls(start + std::max(grace, timeout))) {
+    Log(spdlog::level::warn, "drain timeout, ending the calls that still run");
+    if (engine_ != nullptr) engine_->Stop();
+    service_.WaitNoCalls(Clock::now() + kLastWrites);
+  }
+  // What is left are health watches, and calls whose client takes nothing.
+  // Again and again, since the shutdown may not have begun.
+  while (!down) {
+    grpc_->CancelCalls();
+    std::this_thread::sleep_for(kCancelAgain);
+  }
+  shutdown.join();
+  // Joins its thread, so that no callback of its streams is still to come.
+  if (engine_ != nullptr) engine_->Stop();
+}
+
+}  // namespace chela

@@ -1,0 +1,222 @@
+#include "server/server_flags.h"
+
+#include <functional>
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace chela {
+namespace {
+
+constexpr int64_t kInt32Max = 2147483647;
+
+// A check that also stores: CLI11 calls it with the value's text, and reports
+// what it returns after the flag's name.
+CLI::Validator Store(std::function<absl::Status(const std::string&)> store) {
+  return CLI::Validator(
+      [store = std::move(store)](std::string& text) {
+        return std::string(store(text).message());
+      },
+      "");
+}
+
+template <typename Number>
+CLI::Validator WholeNumber(int64_t low, int64_t high, Number* out) {
+  return Store([low, high, out](const std::string& text) {
+    int64_t value = 0;
+    if (!absl::SimpleAtoi(text, &value) || value < low || value > high) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", text, "\"; want a whole number, ", low, " .. ", high));
+    }
+    *out = static_cast<Number>(value);
+    return absl::OkStatus();
+  });
+}
+
+template <typename Choice>
+CLI::Validator OneOf(std::map<std::string, Choice> choices, Choice* out) {
+  return Store([choices = std::move(choices), out](const std::string& text) {
+    const auto found = choices.find(text);
+    if (found != choices.end()) {
+      *out = found->second;
+      return absl::OkStatus();
+    }
+    std::string names;
+    for (const auto& [name, choice] : choices) {
+      absl::StrAppend(&names, names.empty() ? "" : ", ", name);
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\"; want one of ", names));
+  });
+}
+
+CLI::Validator ListenAddress(Address* out) {
+  return Store([out](const std::string& text) {
+    absl::StatusOr<Address> address = Address::Parse(text);
+    if (address.ok()) *out = *std::move(address);
+    return address.status();
+  });
+}
+
+CLI::Validator Duration(std::chrono::milliseconds* out) {
+  return Store([out](const std::string& text) {
+    const absl::StatusOr<std::chrono::milliseconds> value = ParseDuration(text);
+    if (value.ok()) *out = *value;
+    return value.status();
+  });
+}
+
+CLI::Validator Device(ServerConfig* config) {
+  return Store([config](const std::string& text) {
+    config->device_number = 0;
+    if (text == "auto" || text == "cpu" || text == "cuda") {
+      config->device = text == "auto"  ? DeviceChoice::kAuto
+                       : text == "cpu" ? DeviceChoice::kCpu
+                                       : DeviceChoice::kCuda;
+      return absl::OkStatus();
+    }
+    int32_t number = 0;
+    if (text.rfind("cuda:", 0) == 0 && text.size() <= 8 &&
+        absl::SimpleAtoi(text.substr(5), &number) && number >= 0) {
+      config->device = DeviceChoice::kCuda;
+      config->device_number = number;
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text, "\"; want auto, cpu, cuda or cuda:N (one device)"));
+  });
+}
+
+class FlagAdder {
+ public:
+  FlagAdder(CLI::App& app, std::string group)
+      : app_(app), group_(std::move(group)) {}
+
+  void Add(const std::string& name, const CLI::Validator& check,
+           const std::string& shown, const std::string& help) {
+    app_.add_option_function<std::string>(
+            "--" + name, [](const std::string&) {}, help)
+        ->check(check)
+        ->option_text(shown)
+        ->group(group_);
+  }
+  void AddSwitch(const std::string& name, bool* out, const std::string& help) {
+    app_.add_flag("--" + name, *out, help)->group(group_);
+  }
+
+ private:
+  CLI::App& app_;
+  const std::string group_;
+};
+
+void AddModelFlags(CLI::App& app, ServerConfig& config) {
+  FlagAdder flags(app, "Model and device");
+  const auto text = [](std::string* out) {
+    return Store([out](const std::string& value) {
+      if (value.empty()) return absl::InvalidArgumentError("empty; want text");
+      *out = value;
+      return absl::OkStatus();
+    });
+  };
+  flags.Add("model", text(&config.model), "DIR",
+            "Checkpoint folder. Without it: ../share/chela/chela-demo beside "
+            "the program, the source tree's models/chela-demo, "
+            "./models/chela-demo");
+  flags.Add("model-name", text(&config.model_name), "NAME",
+            "Name in answers and metrics [the folder's base name]");
+  flags.Add("device", Device(&config), "auto|cpu|cuda[:N]",
+            "What computes [auto: CUDA if it can be used, else CPU]");
+  flags.Add("weights", Store([](const std::string& value) {
+              if (value == "auto") return absl::OkStatus();
+              return absl::InvalidArgumentError(
+                  absl::StrCat("\"", value, "\"; want auto"));
+            }),
+            "auto", "Type of the matrices in memory [auto: the checkpoint's]");
+  flags.Add("threads", WholeNumber(0, 1024, &config.threads), "N",
+            "Computing threads [0: every core of this process]");
+  flags.Add("max-sequences", WholeNumber(0, 65536, &config.max_sequences), "N",
+            "States in memory, each one running sequence [0: as many as fit]");
+}
+
+void AddLimitFlags(CLI::App& app, ServerConfig& config) {
+  FlagAdder flags(app, "Limits");
+  flags.Add("max-batch-tokens",
+            WholeNumber(256, 65536, &config.max_batch_tokens), "N",
+            "Tokens of one step [512]");
+  flags.Add("max-waiting", WholeNumber(1, 1 << 20, &config.max_waiting), "N",
+            "Requests that may wait for a state [1024]");
+  flags.Add("max-message-bytes",
+            WholeNumber(1024, kInt32Max, &config.max_message_bytes), "N",
+            "Largest request message [16777216]");
+  flags.Add("max-prompt-tokens",
+            WholeNumber(1, 1 << 30, &config.max_prompt_tokens), "N",
+            "Longest prompt [1048576]");
+  flags.Add("max-output-tokens",
+            WholeNumber(1, 1 << 24, &config.max_output_tokens), "N",
+            "Cap of max_tokens [65536]");
+  flags.Add("rpc-workers", WholeNumber(1, 256, &config.rpc_workers), "N",
+            "Threads that tokenise inputs above 16 KiB [2]");
+}
+
+void AddServingFlags(CLI::App& app, ServerConfig& config, std::string& file) {
+  FlagAdder listen(app, "Listening");
+  listen.Add("listen", ListenAddress(&config.listen), "HOST:PORT",
+             "gRPC [127.0.0.1:50051]; port 0: any free one");
+  listen.Add("metrics-listen", ListenAddress(&config.metrics_listen),
+             "HOST:PORT",
+             "HTTP with /metrics, /healthz, /readyz [127.0.0.1:9464]");
+  listen.AddSwitch("insecure", &config.insecure,
+                   "Listen beyond loopback although anybody can connect");
+
+  FlagAdder drain(app, "Shutdown");
+  drain.Add("drain-grace", Duration(&config.drain_grace), "DURATION",
+            "After SIGTERM: not ready, but new calls are taken [1s]");
+  drain.Add("drain-timeout", Duration(&config.drain_timeout), "DURATION",
+            "After SIGTERM: running streams may finish until then [60s]");
+
+  FlagAdder log(app, "Logs");
+  log.Add(
+      "log-format",
+      OneOf<LogFormat>({{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
+                       &config.log_format),
+      "text|json", "Lines on stderr [text]");
+  log.Add("log-level",
+          OneOf<spdlog::level::level_enum>({{"debug", spdlog::level::debug},
+                                            {"info", spdlog::level::info},
+                                            {"warn", spdlog::level::warn},
+                                            {"error", spdlog::level::err}},
+                                           &config.log_level),
+          "debug|info|warn|error", "The least level that is logged [info]");
+  log.AddSwitch("log-content", &config.log_content,
+                "Log prompts and generated text");
+
+  FlagAdder other(app, "Other");
+  other.Add("config", Store([&file](const std::string& value) {
+              file = value;
+              return absl::OkStatus();
+            }),
+            "FILE", "TOML or INI file with flags as keys: max-waiting = 64");
+  other.AddSwitch("check", &config.check,
+                  "Load the model, print what would be used, and exit");
+}
+
+}  // namespace
+
+void AddServerFlags(CLI::App& app, ServerConfig& config, std::string& file) {
+  AddModelFlags(app, config);
+  AddLimitFlags(app, config);
+  AddServingFlags(app, config, file);
+}
+
+std::string VariableName(const std::string& flag) {
+  std::string name = absl::StrCat("CHELA_", absl::AsciiStrToUpper(flag));
+  for (char& c : name) {
+    if (c == '-') c = '_';
+  }
+  return name;
+}
+
+}  // namespace chela

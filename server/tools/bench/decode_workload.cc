@@ -1,0 +1,150 @@
+#include "server/tools/bench/decode_workload.h"
+
+#include <algorithm>
+#include <random>
+#include <span>
+#include <utility>
+
+#include "kernels/status_macros.h"
+#include "server/tools/bench/host.h"
+
+namespace chela::bench {
+namespace {
+
+// Values as large as activations are, away from zero and from denormals.
+std::vector<float> SeededState(int64_t floats) {
+  std::mt19937 random(20240);
+  std::vector<float> state(floats);
+  for (float& value : state) {
+    const uint32_t bits = static_cast<uint32_t>(random());
+    const float size = 0.25f + 0x1p-25f * static_cast<float>(bits >> 8);
+    value = (bits & 1) != 0 ? size : -size;
+  }
+  return state;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
+    const WorkloadOptions& options) {
+  auto workload = std::unique_ptr<DecodeWorkload>(new DecodeWorkload(options));
+  absl::StatusOr<std::unique_ptr<Backend>> backend =
+      MakeBackend(options.backend);
+  if (!backend.ok()) return backend.status();
+  workload->backend_ = *std::move(backend);
+  CHELA_RETURN_IF_ERROR(workload->AddCopy(0));
+  const int64_t wanted = 8 * LastLevelCacheBytes();
+  const int64_t bytes = workload->weights().size_bytes();
+  for (int64_t copy = 1; copy * bytes < wanted; ++copy) {
+    CHELA_RETURN_IF_ERROR(workload->AddCopy(copy));
+  }
+  for (int32_t row = 0; row < options.max_batch; ++row) {
+    SamplingParams params;
+    params.temperature = options.temperature;
+    params.seed = static_cast<uint64_t>(row);
+    workload->samplers_.emplace_back(params);
+  }
+  workload->logits_.resize(int64_t{options.max_batch} *
+                           workload->config().vocab_size);
+  return workload;
+}
+
+absl::Status DecodeWorkload::AddCopy(uint64_t seed) {
+  absl::StatusOr<std::unique_ptr<Weights>> weights =
+      options_.model_dir.empty()
+          ? Weights::Random(*backend_, options_.config, seed)
+          : Weights::Load(*backend_, options_.model_dir);
+  if (!weights.ok()) return weights.status();
+  absl::StatusOr<std::unique_ptr<ChelaModel>> model =
+      ChelaModel::Create(*backend_, *std::move(weights),
+                         std::max(options_.max_batch, options_.max_chunk));
+  if (!model.ok()) return model.status();
+  absl::StatusOr<std::unique_ptr<StatePool>> pool =
+      StatePool::Create(*backend_, (*model)->config(), options_.max_batch);
+  if (!pool.ok()) return pool.status();
+  Copy copy;
+  copy.model = *std::move(model);
+  copy.pool = *std::move(pool);
+  for (int32_t i = 0; i < options_.max_batch; ++i) {
+    absl::StatusOr<StatePool::Slot> slot = copy.pool->Acquire();
+    if (!slot.ok()) return slot.status();
+    copy.slots.push_back(*std::move(slot));
+  }
+  copies_.push_back(std::move(copy));
+  return absl::OkStatus();
+}
+
+absl::Status DecodeWorkload::Seed(int32_t batch, int64_t position, bool spread,
+                                  int64_t period) {
+  const std::vector<float> state =
+      SeededState(copies_[0].pool->layout().slot_floats);
+  std::mt19937 random(7);
+  for (Copy& copy : copies_) {
+    copy.plan = StepPlan();
+    copy.step = 0;
+    for (int32_t row = 0; row < batch; ++row) {
+      CHELA_RETURN_IF_ERROR(copy.pool->Restore(
+          std::as_bytes(std::span<const float>(state)), copy.slots[row]));
+      Segment segment;
+      segment.slot = copy.slots[row].id();
+      segment.first_row = row;
+      segment.rows = 1;
+      segment.position = position + (spread ? row * period / batch : 0);
+      copy.plan.segments.push_back(segment);
+      copy.plan.tokens.push_back(
+          static_cast<int32_t>(random() % config().vocab_size));
+      copy.plan.logits_rows.push_back(row);
+    }
+  }
+  turn_ = 0;
+  return absl::OkStatus();
+}
+
+int32_t DecodeWorkload::Sample(int64_t row, int64_t draw) {
+  const int64_t vocab = config().vocab_size;
+  return samplers_[row]
+      .Sample(std::span<const float>(logits_).subspan(row * vocab, vocab), draw)
+      .token;
+}
+
+absl::Status DecodeWorkload::Step() {
+  Copy& copy = copies_[turn_];
+  turn_ = (turn_ + 1) % copies_.size();
+  const size_t rows = copy.plan.tokens.size();
+  CHELA_RETURN_IF_ERROR(copy.model->Forward(
+      copy.plan, *copy.pool,
+      std::span<float>(logits_).first(rows * config().vocab_size)));
+  for (size_t row = 0; row < rows; ++row) {
+    copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
+    ++copy.plan.segments[row].position;
+  }
+  ++copy.step;
+  return absl::OkStatus();
+}
+
+absl::Status DecodeWorkload::Prefill(int64_t tokens, int64_t chunk) {
+  Copy& copy = copies_[turn_];
+  turn_ = (turn_ + 1) % copies_.size();
+  std::mt19937 random(11);
+  for (int64_t done = 0; done < tokens; done += chunk) {
+    StepPlan plan;
+    Segment segment;
+    segment.slot = copy.slots[0].id();
+    segment.rows = static_cast<int32_t>(std::min(chunk, tokens - done));
+    segment.position = done;
+    plan.segments = {segment};
+    for (int32_t i = 0; i < segment.rows; ++i) {
+      plan.tokens.push_back(
+          static_cast<int32_t>(random() % config().vocab_size));
+    }
+    const bool last = done + chunk >= tokens;
+    if (last) plan.logits_rows = {segment.rows - 1};
+    CHELA_RETURN_IF_ERROR(copy.model->Forward(
+        plan, *copy.pool,
+        std::span<float>(logits_).first(last ? config().vocab_size : 0)));
+  }
+  Sample(0, 0);
+  return absl::OkStatus();
+}
+
+}  // namespace chela::bench

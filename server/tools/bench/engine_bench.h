@@ -1,0 +1,39 @@
+#ifndef CHELA_SERVER_TOOLS_BENCH_ENGINE_BENCH_H_
+#define CHELA_SERVER_TOOLS_BENCH_ENGINE_BENCH_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/backend.h"
+#include "models/model_config.h"
+#include "server/tools/bench/output.h"
+
+namespace chela::bench {
+
+// chela-bench engine: the model offline, without RPC.
+struct EngineBenchOptions {
+  std::string size = "125m";  // a named size with random weights, or
+  std::string model_dir;      // a checkpoint
+  LongConvKind long_conv = LongConvKind::kHierarchical;
+  std::vector<int32_t> batches = {1, 8};
+  std::vector<int64_t> positions = {1024};
+  std::vector<int64_t> prefill_tokens = {2048};
+  std::vector<int64_t> chunks = {kChunkTokens};
+  bool spread = false;  // the sequences of a batch at different positions
+  BackendOptions backend;
+  double temperature = 1;
+  double seconds = 0.5;  // of each half of a pair, at least
+  int32_t pairs = 7;
+};
+
+// Decode rows for every batch and position, each beside the read ceiling, and
+// prefill rows; the JSON's fields are api.md's. INVALID_ARGUMENT for options
+// outside their range, RESOURCE_EXHAUSTED if model and states do not fit.
+absl::Status RunEngineBench(const EngineBenchOptions& options,
+                            const Output& output);
+
+}  // namespace chela::bench
+
+#endif  // CHELA_SERVER_TOOLS_BENCH_ENGINE_BENCH_H_

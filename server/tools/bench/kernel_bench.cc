@@ -1,0 +1,101 @@
+#include "server/tools/bench/kernel_bench.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "kernels/status_macros.h"
+#include "models/named_sizes.h"
+#include "server/tools/bench/host.h"
+#include "server/tools/bench/kernel_cases.h"
+#include "server/tools/bench/paired_runs.h"
+#include "server/tools/bench/read_ceiling.h"
+
+namespace chela::bench {
+namespace {
+
+using nlohmann::json;
+
+absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
+                                 const KernelCase& kernel,
+                                 ReadCeiling& ceiling) {
+  PairOptions plan;
+  plan.seconds = options.seconds;
+  plan.pairs = options.pairs;
+  plan.warm_up_seconds = options.seconds;
+  int64_t call = 0;
+  absl::StatusOr<PairedResult> result =
+      RunPairs(plan, kernel.bytes, ceiling, [&] { return kernel.run(call++); });
+  if (!result.ok()) return result.status();
+  json row = result->ToJson();
+  row["op"] = kernel.op;
+  row["shape"] = kernel.shape;
+  row["bytes"] = kernel.bytes;
+  return row;
+}
+
+absl::Status MeasureSize(const KernelBenchOptions& options,
+                         const std::string& size, Backend& backend,
+                         ReadCeiling& ceiling, const Output& output,
+                         json* rows) {
+  absl::StatusOr<ModelConfig> config =
+      NamedSize(size, LongConvKind::kHierarchical);
+  if (!config.ok()) return config.status();
+  for (const int32_t m : options.rows) {
+    absl::StatusOr<std::vector<KernelCase>> cases =
+        MakeKernelCases(backend, *config, m, options.position);
+    if (!cases.ok()) return cases.status();
+    for (const KernelCase& kernel : *cases) {
+      absl::StatusOr<json> row = MeasureCase(options, kernel, ceiling);
+      if (!row.ok()) return row.status();
+      (*row)["size"] = size;
+      (*row)["rows"] = m;
+      output.Line(absl::StrFormat(
+          "%-5s %4d  %-22s %-16s %9.1f us %8.2f GB/s  %6.3f  IQR %.3f  %s",
+          size, m, kernel.op, kernel.shape,
+          1e6 * (*row)["step_seconds_p50"].get<double>(),
+          kernel.bytes / (*row)["step_seconds_p50"].get<double>() / 1e9,
+          (*row)["share_of_ceiling"].get<double>(),
+          (*row)["share_iqr"].get<double>(),
+          (*row)["conclusive"].get<bool>() ? "" : "inconclusive"));
+      rows->push_back(*std::move(row));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunKernelBench(const KernelBenchOptions& options,
+                            const Output& output) {
+  for (const int32_t rows : options.rows) {
+    if (rows < 1 || rows > 4096) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--rows: ", rows, "; want 1 to 4096"));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Backend>> backend =
+      MakeBackend(options.backend);
+  if (!backend.ok()) return backend.status();
+  const BackendInfo info = (*backend)->Info();
+  absl::StatusOr<std::unique_ptr<ReadCeiling>> ceiling =
+      ReadCeiling::Create(info.threads);
+  if (!ceiling.ok()) return ceiling.status();
+
+  json object = {{"machine", DescribeHost()},
+                 {"device",
+                  {{"name", info.name},
+                   {"device", info.device},
+                   {"kernels", info.kernels},
+                   {"threads", info.threads}}},
+                 {"rows", json::array()}};
+  for (const std::string& size : options.sizes) {
+    CHELA_RETURN_IF_ERROR(MeasureSize(options, size, **backend, **ceiling,
+                                      output, &object["rows"]));
+  }
+  return output.Write(object);
+}
+
+}  // namespace chela::bench

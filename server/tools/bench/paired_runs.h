@@ -1,0 +1,51 @@
+#ifndef CHELA_SERVER_TOOLS_BENCH_PAIRED_RUNS_H_
+#define CHELA_SERVER_TOOLS_BENCH_PAIRED_RUNS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
+#include "server/tools/bench/read_ceiling.h"
+#include "server/tools/bench/statistics.h"
+
+namespace chela::bench {
+
+// How long to measure.
+struct PairOptions {
+  double seconds = 0.5;   // of steps and of the read test, in each pair
+  int32_t pairs = 7;      // at least
+  int64_t min_steps = 0;  // more pairs are run until this many were timed
+  double warm_up_seconds = 2;
+};
+
+// One thing measured beside the read ceiling.
+struct PairedResult {
+  std::vector<double> step_seconds;  // of every step of the kept pairs
+  double total_seconds = 0;          // their sum
+  Spread share;                      // per pair: bytes / median step / ceiling
+  Spread ceiling;                    // bytes a second
+  int32_t pairs = 0;                 // kept
+  int32_t disturbed_pairs = 0;       // dropped: other guests took the cores
+  bool warm = false;                 // ceilings agreed within 3% at the start
+  bool conclusive = false;           // enough undisturbed pairs, close together
+
+  // The fields that every row of every table has.
+  nlohmann::json ToJson() const;
+};
+
+// Times `step` and the ceiling side by side, in the order A B B A ...: a
+// machine whose speed drifts changes both. A pair during which other guests of
+// the host took more than 1% of the cores' time is dropped and another one run,
+// up to twice as many as asked for; if none was undisturbed all are kept, and
+// the result is inconclusive. `bytes` is what one step moves. Errors are those
+// of `step`.
+absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
+                                      ReadCeiling& ceiling,
+                                      absl::FunctionRef<absl::Status()> step);
+
+}  // namespace chela::bench
+
+#endif  // CHELA_SERVER_TOOLS_BENCH_PAIRED_RUNS_H_

@@ -1,0 +1,136 @@
+#include "server/tools/client.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace chela {
+namespace {
+
+constexpr int kInterruptedExit = 130;
+
+const char* CodeName(grpc::StatusCode code) {
+  static constexpr const char* kNames[] = {"OK",
+                                           "CANCELLED",
+                                           "UNKNOWN",
+                                           "INVALID_ARGUMENT",
+                                           "DEADLINE_EXCEEDED",
+                                           "NOT_FOUND",
+                                           "ALREADY_EXISTS",
+                                           "PERMISSION_DENIED",
+                                           "RESOURCE_EXHAUSTED",
+                                           "FAILED_PRECONDITION",
+                                           "ABORTED",
+                                           "OUT_OF_RANGE",
+                                           "UNIMPLEMENTED",
+                                           "INTERNAL",
+                                           "UNAVAILABLE",
+                                           "DATA_LOSS",
+                                           "UNAUTHENTICATED"};
+  const auto index = static_cast<size_t>(code);
+  return index < std::size(kNames) ? kNames[index] : "UNKNOWN";
+}
+
+void ReportDetails(const google::protobuf::Any& detail) {
+  google::rpc::BadRequest bad;
+  google::rpc::RetryInfo retry;
+  if (detail.Is<google::rpc::BadRequest>() && detail.UnpackTo(&bad)) {
+    for (const auto& violation : bad.field_violations()) {
+      std::cerr << "  " << violation.field() << ": " << violation.description()
+                << "\n";
+    }
+  } else if (detail.Is<google::rpc::RetryInfo>() && detail.UnpackTo(&retry)) {
+    std::cerr << "  try again in "
+              << static_cast<double>(retry.retry_delay().seconds()) +
+                     retry.retry_delay().nanos() * 1e-9
+              << " s\n";
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> Connect(const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  return grpc::CreateCustomChannel(
+      options.target, grpc::InsecureChannelCredentials(), arguments);
+}
+
+Interrupts::Interrupts() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // Lives as long as the program: this object does, in main.
+  std::thread([this] { Run(); }).detach();
+}
+
+void Interrupts::Run() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  for (;;) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) continue;
+    std::lock_guard lock(mutex_);
+    if (seen_.exchange(true) || running_ == nullptr) _exit(kInterruptedExit);
+    running_->TryCancel();
+  }
+}
+
+Interrupts::Scope::Scope(Interrupts& interrupts, grpc::ClientContext& context)
+    : interrupts_(interrupts) {
+  std::lock_guard lock(interrupts_.mutex_);
+  interrupts_.running_ = &context;
+}
+
+Interrupts::Scope::~Scope() {
+  std::lock_guard lock(interrupts_.mutex_);
+  interrupts_.running_ = nullptr;
+}
+
+void Prepare(const ClientOptions& options, grpc::ClientContext& context) {
+  if (options.timeout.count() == 0) return;
+  context.set_deadline(std::chrono::system_clock::now() + options.timeout);
+}
+
+int Report(const grpc::Status& status) {
+  if (status.ok()) return 0;
+  std::cerr << "chela-cli: " << CodeName(status.error_code()) << ": "
+            << status.error_message() << "\n";
+  google::rpc::Status details;
+  if (details.ParseFromString(status.error_details())) {
+    for (const auto& detail : details.details()) ReportDetails(detail);
+  }
+  return 1;
+}
+
+bool Print(std::string_view text) {
+  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+         std::fflush(stdout) == 0;
+}
+
+bool PrintJson(const nlohmann::ordered_json& object) {
+  return Print(object.dump(-1, ' ', false,
+                           nlohmann::ordered_json::error_handler_t::replace) +
+               "\n");
+}
+
+std::string ReadStandardInput() {
+  return {std::istreambuf_iterator<char>(std::cin), {}};
+}
+
+}  // namespace chela

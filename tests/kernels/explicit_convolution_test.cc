@@ -1,0 +1,349 @@
+#include "tests/reference/explicit_convolution.h"
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "tests/kernels/sequence_rig.h"
+#include "tests/support/kernel_test.h"
+
+namespace chela {
+namespace {
+
+using reference::PlainKernel;
+
+PlainKernel RandomKernel(int32_t width, int64_t length) {
+  return {width, length, RandomFloats(width * length, -1, 1, 1),
+          RandomFloats(width, -1, 1, 2)};
+}
+
+class Rig : public SequenceRig {
+ public:
+  Rig(Backend& backend, const PlainKernel& kernel, int32_t slots,
+      int32_t layer = 0)
+      : SequenceRig(backend, kernel.width,
+                    static_cast<int64_t>(
+                        std::bit_ceil(static_cast<uint64_t>(kernel.length))) *
+                        kernel.width,
+                    slots),
+        layer_(layer),
+        skip_(backend, kernel.skip) {
+    auto made = backend.MakeExplicitKernel(kernel.kernel.data(), kernel.width,
+                                           kernel.length);
+    EXPECT_TRUE(made.ok()) << made.status();
+    if (made.ok()) kernel_ = *std::move(made);
+  }
+
+ protected:
+  absl::Status Run(const float* a, const StateView& state, float* c) override {
+    return backend().Run(ExplicitConvolution{.kernel = kernel_.get(),
+                                             .layer = layer_,
+                                             .a = a,
+                                             .skip = skip_.data(),
+                                             .state = state,
+                                             .c = c});
+  }
+
+ private:
+  int32_t layer_;
+  Tensor skip_;
+  std::unique_ptr<ExplicitKernel> kernel_;
+};
+
+std::vector<reference::Value> Definition(const PlainKernel& kernel,
+                                         const std::vector<float>& a) {
+  std::vector<reference::Value> c;
+  const auto tokens = static_cast<int64_t>(a.size()) / kernel.width;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int32_t j = 0; j < kernel.width; ++j) {
+      c.push_back(reference::ExplicitOutput(kernel, a, t, j));
+    }
+  }
+  return c;
+}
+
+// |got - want| / |want| in the Euclidean norm.
+double RelativeError(const std::vector<float>& got,
+                     const std::vector<reference::Value>& want) {
+  double off = 0;
+  double size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    off += (got[i] - want[i].value) * (got[i] - want[i].value);
+    size += want[i].value * want[i].value;
+  }
+  return std::sqrt(off / size);
+}
+
+// What the transforms are held to; the promise of the product is 1e-5.
+constexpr double kRelativeError = 2e-6;
+
+using ExplicitConvolutionTest = KernelTest;
+
+TEST_P(ExplicitConvolutionTest, ShortKernelsMatchTheDefinitionTermByTerm) {
+  for (const int64_t length : {1, 2, 3, 16, 31, 32}) {
+    for (const int32_t width : {1, 7, 33, 64}) {
+      SCOPED_TRACE(::testing::Message() << length << " x " << width);
+      const auto kernel = RandomKernel(width, length);
+      const auto tokens = static_cast<int32_t>(3 * length + 9);
+      const auto a = RandomFloats(int64_t{tokens} * width, -1, 1, 3);
+      Rig rig(backend(), kernel, 1);
+      const auto c = rig.RunSequence(0, a, {tokens});
+      // Every product is rounded once and passes at most all other sums.
+      ExpectClose(c, Definition(kernel, a), static_cast<int>(length) + 6);
+      rig.ExpectGapsUntouched();
+    }
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, LongKernelsMatchTheDefinition) {
+  for (const auto& [length, width] : std::vector<std::pair<int64_t, int32_t>>{
+           {33, 20}, {64, 16}, {100, 33}, {128, 7}, {257, 64}, {1000, 18}}) {
+    SCOPED_TRACE(::testing::Message() << length << " x " << width);
+    const auto kernel = RandomKernel(width, length);
+    const auto tokens = static_cast<int32_t>(3 * length + 9);
+    const auto a = RandomFloats(int64_t{tokens} * width, -1, 1, 3);
+    Rig rig(backend(), kernel, 1);
+    const auto c = rig.RunSequence(0, a, {tokens});
+    EXPECT_LE(RelativeError(c, Definition(kernel, a)), kRelativeError);
+    rig.ExpectGapsUntouched();
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, AKernelOf8192TapsMatchesTheDefinition) {
+  const auto kernel = RandomKernel(2, 8192);
+  const int32_t tokens = 3 * 8192 + 5;
+  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 3);
+  Rig rig(backend(), kernel, 1);
+  const auto c = rig.RunSequence(0, a, {512});
+  std::vector<float> got;
+  std::vector<reference::Value> want;
+  for (int32_t t = 11; t < tokens; t += 61) {
+    got.push_back(c[2 * t + 1]);
+    want.push_back(reference::ExplicitOutput(kernel, a, t, 1));
+  }
+  EXPECT_LE(RelativeError(got, want), kRelativeError);
+}
+
+TEST_P(ExplicitConvolutionTest, TapsOfALongWindowEndExactly) {
+  // An impulse, then silence: lags at and beyond N give nothing but the
+  // rounding of the transforms.
+  const auto kernel = RandomKernel(16, 100);
+  std::vector<float> a(400 * 16, 0.0f);
+  for (int32_t j = 0; j < 16; ++j) a[j] = 1;
+  Rig rig(backend(), kernel, 1);
+  const auto c = rig.RunSequence(0, a, {1});
+  for (int64_t t = 1; t < 400; ++t) {
+    for (int64_t j = 0; j < 16; ++j) {
+      const float want = t < 100 ? kernel.kernel[j * 100 + t] : 0;
+      // The norm of the kernel is about 6, a transform's error 2e-6 of it.
+      ASSERT_NEAR(c[t * 16 + j], want, 6 * kRelativeError) << t << ", " << j;
+    }
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, EverySplitOfAShortPromptGivesTheSameBits) {
+  const auto kernel = RandomKernel(3, 3);
+  const int32_t tokens = 10;
+  const auto a = RandomFloats(tokens * kernel.width, -1, 1, 5);
+  Rig rig(backend(), kernel, 1);
+  const auto whole = rig.RunSequence(0, a, {tokens});
+  for (uint32_t cuts = 1; cuts < (1u << (tokens - 1)); ++cuts) {
+    SCOPED_TRACE(cuts);
+    std::vector<int32_t> sizes = {1};
+    for (int32_t i = 0; i < tokens - 1; ++i) {
+      if ((cuts >> i & 1u) != 0) {
+        sizes.push_back(1);
+      } else {
+        ++sizes.back();
+      }
+    }
+    ExpectSameBits(rig.RunSequence(0, a, sizes), whole);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, SplitsOfALongPromptGiveTheSameBits) {
+  for (const int64_t length : {20, 100, 256}) {
+    SCOPED_TRACE(length);
+    const auto kernel = RandomKernel(37, length);
+    const auto tokens = static_cast<int32_t>(2 * length + 77);
+    const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
+    Rig rig(backend(), kernel, 1);
+    const auto whole = rig.RunSequence(0, a, {tokens});
+    const auto state = rig.ReadSlot(0);
+    for (const std::vector<int32_t>& sizes : std::vector<std::vector<int32_t>>{
+             {1}, {2}, {7}, {32}, {64}, {100, 1}, {1, 2, 3, 50}}) {
+      SCOPED_TRACE(::testing::PrintToString(sizes));
+      ExpectSameBits(rig.RunSequence(0, a, sizes), whole);
+      ExpectSameBits(rig.ReadSlot(0), state);
+    }
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, NeighboursAndSlotsChangeNoBit) {
+  const auto kernel = RandomKernel(150, 100);
+  const int32_t width = kernel.width;
+  const std::vector<int32_t> before = {0, 5, 31, 64, 300};
+  for (const std::vector<int32_t>& now :
+       std::vector<std::vector<int32_t>>{{1, 1, 1, 1, 1}, {70, 1, 1, 9, 1}}) {
+    SCOPED_TRACE(::testing::PrintToString(now));
+    const std::vector<int32_t> slots = {3, 0, 5, 1, 4};
+    Rig together(backend(), kernel, 6);
+    const auto untouched = together.ReadSlot(2);
+    std::vector<Segment> segments;
+    std::vector<float> a;
+    std::vector<float> want;
+    std::vector<std::vector<float>> states;
+    for (size_t i = 0; i < before.size(); ++i) {
+      const auto own = RandomFloats(int64_t{before[i] + now[i]} * width, -1, 1,
+                                    static_cast<uint32_t>(10 + i));
+      Rig alone(backend(), kernel, 1);
+      const auto c = alone.RunSequence(0, own, {before[i] + now[i]});
+      const auto rest = RowsOf(c, width, before[i], now[i]);
+      want.insert(want.end(), rest.begin(), rest.end());
+      states.push_back(alone.ReadSlot(0));
+      together.RunSequence(slots[i], RowsOf(own, width, 0, before[i]), {13});
+      const auto last = RowsOf(own, width, before[i], now[i]);
+      a.insert(a.end(), last.begin(), last.end());
+      segments.push_back(
+          {.slot = slots[i], .rows = now[i], .position = before[i]});
+    }
+    ExpectSameBits(together.Step(Rows(segments), a), want);
+    for (size_t i = 0; i < slots.size(); ++i) {
+      ExpectSameBits(together.ReadSlot(slots[i]), states[i]);
+    }
+    ExpectSameBits(together.ReadSlot(2), untouched);
+    together.ExpectGapsUntouched();
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, ThreadsChangeNoBit) {
+  const auto kernel = RandomKernel(1100, 64);
+  const int32_t rows = 70;
+  const auto a = RandomFloats(int64_t{2 * rows + 1} * kernel.width, -1, 1, 7);
+  const Rows step({{.slot = 1, .rows = rows},
+                   {.slot = 0, .rows = 1},
+                   {.slot = 2, .rows = rows}});
+  Rig two(backend(), kernel, 3);
+  const auto want = two.Step(step, a);
+  for (const int32_t threads : {1, 3}) {
+    const auto other = MakeWith(threads);
+    ASSERT_NE(other, nullptr);
+    Rig rig(*other, kernel, 3);
+    ExpectSameBits(rig.Step(step, a), want);
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, StartsFromZeroWhateverTheSlotHolds) {
+  for (const int64_t length : {20, 100}) {
+    // Every layer has other origins: starts at many places of the ring.
+    for (int32_t layer = 0; layer < 12; ++layer) {
+      SCOPED_TRACE(layer);
+      const auto kernel = RandomKernel(40, length);
+      const auto tokens = static_cast<int32_t>(2 * length);
+      const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 8);
+      const auto other = RandomFloats(int64_t{tokens} * kernel.width, -9, 9, 9);
+      Rig poisoned(backend(), kernel, 1, layer);
+      Rig used(backend(), kernel, 1, layer);
+      used.RunSequence(0, other, {tokens});
+      const auto want = poisoned.RunSequence(0, a, {1});
+      ExpectSameBits(used.RunSequence(0, a, {tokens}), want);
+      ExpectSameBits(used.ReadSlot(0), poisoned.ReadSlot(0));
+      for (const float c : want) ASSERT_FALSE(std::isnan(c));
+    }
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, EveryLayerGivesTheSameNumbers) {
+  const auto kernel = RandomKernel(48, 128);
+  const int32_t tokens = 400;
+  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 3);
+  const auto want = Definition(kernel, a);
+  for (int32_t layer = 0; layer < 8; ++layer) {
+    Rig rig(backend(), kernel, 1, layer);
+    EXPECT_LE(RelativeError(rig.RunSequence(0, a, {tokens}), want),
+              kRelativeError);
+  }
+}
+
+TEST_P(ExplicitConvolutionTest, ContinuesAtPositionsFarFromTheStart) {
+  // Past the first turn of the ring a step depends on the position modulo
+  // twice the ring only, so a far position must give the bits of a near one.
+  const auto kernel = RandomKernel(24, 100);
+  const int64_t turn = 2 * 128;
+  const auto a = RandomFloats(300 * kernel.width, -1, 1, 3);
+  const auto next = RandomFloats(150 * kernel.width, -1, 1, 4);
+  Rig rig(backend(), kernel, 2);
+  rig.RunSequence(0, a, {300});
+  rig.WriteSlot(1, rig.ReadSlot(0));
+  const auto want =
+      rig.Step(Rows({{.slot = 0, .rows = 150, .position = 300}}), next);
+  const int64_t far = 300 + turn * 40'000'000;
+  EXPECT_GT(far, int64_t{10'000'000'000});
+  ExpectSameBits(
+      rig.Step(Rows({{.slot = 1, .rows = 150, .position = far}}), next), want);
+  ExpectSameBits(rig.ReadSlot(1), rig.ReadSlot(0));
+}
+
+TEST_P(ExplicitConvolutionTest, AKernelSaysWhatItHolds) {
+  const auto kernel = RandomKernel(33, 1000);
+  const auto made =
+      backend().MakeExplicitKernel(kernel.kernel.data(), 33, 1000);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ((*made)->width(), 33);
+  EXPECT_EQ((*made)->length(), 1000);
+  // At least the taps, at most spectra of 4M floats for 48 padded channels
+  // beside taps and twiddles.
+  EXPECT_GE((*made)->size_bytes(), size_t{33 * 1000 * 4});
+  EXPECT_LE((*made)->size_bytes(), size_t{48 * 4 * 1024 * 4 + 64 * 1024});
+}
+
+TEST_P(ExplicitConvolutionTest, RefusesKernelsWithoutWidthOrLength) {
+  const float tap = 1;
+  for (const auto& [width, length] : std::vector<std::pair<int32_t, int64_t>>{
+           {0, 1}, {-1, 1}, {1, 0}, {1, -3}, {1, int64_t{1} << 40}}) {
+    EXPECT_EQ(backend().MakeExplicitKernel(&tap, width, length).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << width << " x " << length;
+  }
+}
+
+class ForeignKernel : public ExplicitKernel {
+ public:
+  int32_t width() const override { return 1; }
+  int64_t length() const override { return 1; }
+  size_t size_bytes() const override { return 0; }
+};
+
+TEST_P(ExplicitConvolutionTest, RefusesWhatItCannotRunBeforeAnyWrite) {
+  const float tap = 1;
+  const auto kernel = backend().MakeExplicitKernel(&tap, 1, 1);
+  ASSERT_TRUE(kernel.ok());
+  const ForeignKernel foreign;
+  Tensor memory(backend(), 8);
+  const ExplicitConvolution good{.kernel = kernel->get(),
+                                 .a = memory.data(),
+                                 .skip = memory.data(),
+                                 .state = {memory.data(), 1},
+                                 .c = memory.data()};
+  std::vector<ExplicitConvolution> bad(4, good);
+  bad[0].kernel = nullptr;
+  bad[1].kernel = &foreign;
+  bad[2].layer = -1;
+  bad[3].state.slot_stride = 0;
+  const Rows rows({{.slot = 0, .rows = 1}, {.slot = 1, .rows = 1}});
+  ASSERT_TRUE(backend().BeginStep(rows.step()).ok());
+  for (const auto& op : bad) {
+    EXPECT_EQ(backend().Run(op).code(), absl::StatusCode::kInvalidArgument);
+  }
+  ExpectSameBits(memory.Read(), std::vector<float>(8, kPoison));
+}
+
+CHELA_ON_EVERY_BACKEND(ExplicitConvolutionTest);
+
+}  // namespace
+}  // namespace chela

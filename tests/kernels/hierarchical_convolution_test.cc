@@ -1,0 +1,334 @@
+#include "tests/reference/hierarchical_convolution.h"
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "tests/kernels/sequence_rig.h"
+#include "tests/support/kernel_test.h"
+
+namespace chela {
+namespace {
+
+using reference::HierarchicalKernel;
+
+HierarchicalKernel RandomKernel(int32_t width, int32_t base_length,
+                                int32_t levels) {
+  const int64_t half = base_length / 2;
+  return {width,
+          base_length,
+          levels,
+          RandomFloats(int64_t{base_length} * width, -1, 1, 1),
+          RandomFloats(levels * half * width, -1, 1, 2),
+          RandomFloats(width, -1, 1, 3)};
+}
+
+int32_t Length(const HierarchicalKernel& kernel) {
+  return kernel.base_length << kernel.levels;
+}
+
+// A state is off by the roundings of its deepest mean and of its sums, an
+// output by two more.
+int Roundings(const HierarchicalKernel& kernel) {
+  return kernel.base_length + kernel.levels * (kernel.base_length / 2 + 1) + 3;
+}
+
+class Rig : public SequenceRig {
+ public:
+  Rig(Backend& backend, const HierarchicalKernel& kernel, int32_t slots)
+      : SequenceRig(backend, kernel.width, kernel.StateRows() * kernel.width,
+                    slots),
+        kernel_(kernel),
+        taps0_(backend, kernel.taps0),
+        taps_(backend, kernel.taps),
+        skip_(backend, kernel.skip) {}
+
+ protected:
+  absl::Status Run(const float* a, const StateView& state, float* c) override {
+    return backend().Run(HierarchicalConvolution{
+        .width = kernel_.width,
+        .base_length = kernel_.base_length,
+        .levels = kernel_.levels,
+        .a = a,
+        .taps0 = taps0_.data(),
+        .taps = taps_.data(),
+        .skip = skip_.data(),
+        .state = state,
+        .c = c,
+    });
+  }
+
+ private:
+  const HierarchicalKernel& kernel_;
+  Tensor taps0_;
+  Tensor taps_;
+  Tensor skip_;
+};
+
+reference::TokenInput FromRows(const std::vector<float>& a, int32_t width) {
+  return [&a, width](int64_t position, int32_t channel) {
+    return a[position * width + channel];
+  };
+}
+
+std::vector<reference::Value> Definition(const HierarchicalKernel& kernel,
+                                         const reference::TokenInput& a,
+                                         int64_t first, int64_t tokens) {
+  std::vector<reference::Value> c;
+  for (int64_t t = first; t < first + tokens; ++t) {
+    for (int32_t j = 0; j < kernel.width; ++j) {
+      c.push_back(reference::HierarchicalOutput(kernel, a, t, j));
+    }
+  }
+  return c;
+}
+
+using HierarchicalConvolutionTest = KernelTest;
+
+TEST_P(HierarchicalConvolutionTest, MatchesTheDefinition) {
+  for (const auto& [base_length, levels] :
+       std::vector<std::pair<int, int>>{{4, 1}, {4, 3}, {6, 2}, {16, 3}}) {
+    for (const int32_t width : {1, 7, 33, 64}) {
+      SCOPED_TRACE(::testing::Message() << "B " << base_length << ", S "
+                                        << levels << ", width " << width);
+      const auto kernel = RandomKernel(width, base_length, levels);
+      const int32_t tokens = 2 * Length(kernel) + 3;
+      const auto a = RandomFloats(int64_t{tokens} * width, -1, 1, 4);
+      Rig rig(backend(), kernel, 1);
+
+      const auto c = rig.RunSequence(0, a, {tokens});
+
+      const auto input = FromRows(a, width);
+      ExpectClose(c, Definition(kernel, input, 0, tokens), Roundings(kernel));
+      ExpectClose(rig.ReadSlot(0),
+                  reference::HierarchicalState(kernel, input, tokens),
+                  Roundings(kernel));
+      rig.ExpectGapsUntouched();
+    }
+  }
+}
+
+TEST_P(HierarchicalConvolutionTest, TokenByTokenMatchesTheDefinitionAndState) {
+  const auto kernel = RandomKernel(21, 8, 2);
+  const int32_t tokens = 3 * Length(kernel) + 1;
+  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 4);
+  const auto input = FromRows(a, kernel.width);
+  Rig rig(backend(), kernel, 1);
+  const auto c = rig.RunSequence(0, a, {1});
+  ExpectClose(c, Definition(kernel, input, 0, tokens), Roundings(kernel));
+  ExpectClose(rig.ReadSlot(0),
+              reference::HierarchicalState(kernel, input, tokens),
+              Roundings(kernel));
+}
+
+TEST_P(HierarchicalConvolutionTest, AnImpulseReturnsEachTapAtItsLag) {
+  const auto kernel = RandomKernel(5, 8, 1);
+  const int32_t tokens = 16;
+  std::vector<float> a(tokens * kernel.width, 0.0f);
+  for (int32_t j = 0; j < kernel.width; ++j) a[j] = 1;
+  Rig rig(backend(), kernel, 1);
+  const auto c = rig.RunSequence(0, a, {tokens});
+  // Position 0 is half of block 0, whose lag is n_1(t) - 3 from t = 7 on.
+  for (int32_t t = 0; t < tokens; ++t) {
+    for (int32_t j = 0; j < kernel.width; ++j) {
+      float want = t == 0 ? kernel.skip[j] : 0;
+      if (t < 8) want += kernel.taps0[t * kernel.width + j];
+      const int32_t m = (t + 1) / 2 - 1 - 3;
+      if (m >= 0 && m < 4) want += kernel.taps[m * kernel.width + j] / 2;
+      EXPECT_NEAR(c[t * kernel.width + j], want, 3 * 0x1p-24 * 3)
+          << "token " << t << ", channel " << j;
+    }
+  }
+}
+
+TEST_P(HierarchicalConvolutionTest, EverySplitOfAShortPromptGivesTheSameBits) {
+  const auto kernel = RandomKernel(3, 4, 1);
+  const int32_t tokens = 10;
+  const auto a = RandomFloats(tokens * kernel.width, -1, 1, 5);
+  Rig rig(backend(), kernel, 1);
+  const auto whole = rig.RunSequence(0, a, {tokens});
+  const auto state = rig.ReadSlot(0);
+  // Bit i of `cuts`: a step ends after token i.
+  for (uint32_t cuts = 1; cuts < (1u << (tokens - 1)); ++cuts) {
+    SCOPED_TRACE(cuts);
+    std::vector<int32_t> sizes = {1};
+    for (int32_t i = 0; i < tokens - 1; ++i) {
+      if ((cuts >> i & 1u) != 0) {
+        sizes.push_back(1);
+      } else {
+        ++sizes.back();
+      }
+    }
+    ExpectSameBits(rig.RunSequence(0, a, sizes), whole);
+    ExpectSameBits(rig.ReadSlot(0), state);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_P(HierarchicalConvolutionTest, SplitsOfALongPromptGiveTheSameBits) {
+  const auto kernel = RandomKernel(150, 16, 3);
+  const int32_t tokens = 2 * Length(kernel) + 17;
+  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
+  Rig rig(backend(), kernel, 1);
+  const auto whole = rig.RunSequence(0, a, {tokens});
+  const auto state = rig.ReadSlot(0);
+  for (const std::vector<int32_t>& sizes : std::vector<std::vector<int32_t>>{
+           {1}, {2}, {7}, {8}, {64}, {100, 1}, {1, 2, 3, 50}}) {
+    SCOPED_TRACE(::testing::PrintToString(sizes));
+    ExpectSameBits(rig.RunSequence(0, a, sizes), whole);
+    ExpectSameBits(rig.ReadSlot(0), state);
+  }
+}
+
+TEST_P(HierarchicalConvolutionTest, NeighboursAndSlotsChangeNoBit) {
+  const auto kernel = RandomKernel(70, 8, 2);
+  const int32_t width = kernel.width;
+  // Each sequence: a first step alone, then one with all of them together, at
+  // different positions and of different lengths.
+  const std::vector<int32_t> before = {0, 5, 31, 64, 90};
+  const std::vector<int32_t> now = {20, 1, 1, 9, 1};
+  const std::vector<int32_t> slots = {3, 0, 5, 1, 4};
+  Rig together(backend(), kernel, 7);
+  const auto untouched = together.ReadSlot(2);
+  std::vector<Segment> segments;
+  std::vector<float> a;
+  std::vector<float> want;
+  std::vector<std::vector<float>> states;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const auto own =
+        RandomFloats(int64_t{before[i] + now[i]} * width, -1, 1, 10 + i);
+    Rig alone(backend(), kernel, 1);
+    const auto c = alone.RunSequence(0, own, {before[i] + now[i]});
+    const auto rest = RowsOf(c, width, before[i], now[i]);
+    want.insert(want.end(), rest.begin(), rest.end());
+    states.push_back(alone.ReadSlot(0));
+    together.RunSequence(slots[i], RowsOf(own, width, 0, before[i]), {1});
+    const auto last = RowsOf(own, width, before[i], now[i]);
+    a.insert(a.end(), last.begin(), last.end());
+    segments.push_back(
+        {.slot = slots[i], .rows = now[i], .position = before[i]});
+  }
+
+  ExpectSameBits(together.Step(Rows(segments), a), want);
+
+  // Rows that no token has reached are poison on both sides.
+  for (size_t i = 0; i < slots.size(); ++i) {
+    SCOPED_TRACE(i);
+    ExpectSameBits(together.ReadSlot(slots[i]), states[i]);
+  }
+  ExpectSameBits(together.ReadSlot(2), untouched);
+  together.ExpectGapsUntouched();
+}
+
+TEST_P(HierarchicalConvolutionTest, ThreadsChangeNoBit) {
+  const auto kernel = RandomKernel(1100, 16, 2);
+  const int32_t rows = 40;
+  const auto a = RandomFloats(int64_t{2 * rows + 1} * kernel.width, -1, 1, 7);
+  const Rows step({{.slot = 1, .rows = rows},
+                   {.slot = 0, .rows = 1},
+                   {.slot = 2, .rows = rows}});
+  Rig two(backend(), kernel, 3);
+  const auto want = two.Step(step, a);
+  for (const int32_t threads : {1, 3}) {
+    const auto other = MakeWith(threads);
+    ASSERT_NE(other, nullptr);
+    Rig rig(*other, kernel, 3);
+    ExpectSameBits(rig.Step(step, a), want);
+  }
+}
+
+TEST_P(HierarchicalConvolutionTest, StartsFromZeroWhateverTheSlotHolds) {
+  const auto kernel = RandomKernel(40, 8, 2);
+  const int32_t tokens = 2 * Length(kernel);
+  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 8);
+  const auto other = RandomFloats(int64_t{tokens} * kernel.width, -9, 9, 9);
+  for (const std::vector<int32_t>& sizes :
+       std::vector<std::vector<int32_t>>{{1}, {tokens}}) {
+    Rig poisoned(backend(), kernel, 1);
+    Rig used(backend(), kernel, 1);
+    used.RunSequence(0, other, {tokens});
+    ExpectSameBits(used.RunSequence(0, a, sizes),
+                   poisoned.RunSequence(0, a, sizes));
+    ExpectSameBits(used.ReadSlot(0), poisoned.ReadSlot(0));
+  }
+}
+
+// Finite inputs at any position, without a history in memory.
+double FarInput(int64_t position, int32_t channel) {
+  const uint64_t mixed =
+      static_cast<uint64_t>(position * 31 + channel) * 0x9e3779b97f4a7c15u;
+  return static_cast<double>(mixed >> 44) * 0x1p-19 - 1;  // exact in float
+}
+
+TEST_P(HierarchicalConvolutionTest, ContinuesAtPositionsFarFromTheStart) {
+  const auto kernel = RandomKernel(9, 8, 4);
+  const int32_t tokens = 45;
+  // The first crosses a position where every level changes.
+  for (const int64_t position :
+       {(int64_t{1} << 33) - 20, int64_t{3'000'000'007}, int64_t{1} << 50}) {
+    SCOPED_TRACE(position);
+    std::vector<float> state;
+    for (const auto& value :
+         reference::HierarchicalState(kernel, FarInput, position)) {
+      state.push_back(static_cast<float>(value.value));
+    }
+    std::vector<float> a;
+    for (int32_t t = 0; t < tokens; ++t) {
+      for (int32_t j = 0; j < kernel.width; ++j) {
+        a.push_back(static_cast<float>(FarInput(position + t, j)));
+      }
+    }
+    Rig rig(backend(), kernel, 2);
+    rig.WriteSlot(1, state);
+    const auto c =
+        rig.Step(Rows({{.slot = 1, .rows = tokens, .position = position}}), a);
+    ExpectClose(c, Definition(kernel, FarInput, position, tokens),
+                Roundings(kernel));
+    ExpectClose(
+        rig.ReadSlot(1),
+        reference::HierarchicalState(kernel, FarInput, position + tokens),
+        Roundings(kernel));
+  }
+}
+
+TEST_P(HierarchicalConvolutionTest, RefusesSizesOutOfRangeBeforeAnyWrite) {
+  const auto kernel = RandomKernel(4, 4, 1);
+  Tensor memory(backend(), 64);
+  HierarchicalConvolution good{.width = 4,
+                               .base_length = 4,
+                               .levels = 1,
+                               .a = memory.data(),
+                               .taps0 = memory.data(),
+                               .taps = memory.data(),
+                               .skip = memory.data(),
+                               .state = {memory.data(), 32},
+                               .c = memory.data()};
+  std::vector<HierarchicalConvolution> bad(6, good);
+  bad[0].width = 0;
+  bad[1].base_length = 2;
+  bad[2].base_length = 5;
+  bad[3].levels = 0;
+  bad[4].levels = 99;
+  bad[5].state.slot_stride = 31;
+  const Rows rows({{.slot = 0, .rows = 1}, {.slot = 1, .rows = 1}});
+  ASSERT_TRUE(backend().BeginStep(rows.step()).ok());
+  for (const auto& op : bad) {
+    EXPECT_EQ(backend().Run(op).code(), absl::StatusCode::kInvalidArgument);
+  }
+  ExpectSameBits(memory.Read(), std::vector<float>(64, kPoison));
+}
+
+TEST_P(HierarchicalConvolutionTest, AStepWithoutRowsDoesNothing) {
+  const auto kernel = RandomKernel(4, 4, 1);
+  Rig rig(backend(), kernel, 1);
+  const auto before = rig.ReadSlot(0);
+  EXPECT_TRUE(backend().BeginStep(StepRows{}).ok());
+  rig.Step(Rows({}), {});
+  ExpectSameBits(rig.ReadSlot(0), before);
+}
+
+CHELA_ON_EVERY_BACKEND(HierarchicalConvolutionTest);
+
+}  // namespace
+}  // namespace chela

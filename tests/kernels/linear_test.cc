@@ -1,0 +1,203 @@
+#include "kernels/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "tests/reference/ops.h"
+#include "tests/support/kernel_test.h"
+
+namespace chela {
+namespace {
+
+struct LinearInputs {
+  LinearInputs(int64_t rows, int64_t outputs, int64_t inputs, DType dtype)
+      : x(RandomFloats(rows * inputs, -2, 2, 1)),
+        weight(RandomMatrix(outputs, inputs, dtype, 2)),
+        bias(RandomFloats(outputs, -1, 1, 3)) {}
+
+  std::vector<float> x;
+  reference::Matrix weight;
+  std::vector<float> bias;
+};
+
+// The result for the given rows of in.x, run as one segment.
+std::vector<float> RunLinear(Backend& backend, const LinearInputs& in,
+                             const std::vector<float>& x) {
+  const auto rows =
+      static_cast<int32_t>(static_cast<int64_t>(x.size()) / in.weight.cols);
+  const Rows batch{{.rows = rows}};
+  const std::unique_ptr<Matrix> weight = Pack(backend, in.weight);
+  Tensor inputs(backend, x);
+  Tensor bias(backend, in.bias);
+  Tensor out(backend, rows * in.weight.rows);
+  EXPECT_TRUE(backend.BeginStep(batch.step()).ok());
+  const absl::Status status = backend.Run(Linear{.x = inputs.data(),
+                                                 .weight = weight.get(),
+                                                 .bias = bias.data(),
+                                                 .out = out.data()});
+  EXPECT_TRUE(status.ok()) << status;
+  return out.Read();
+}
+
+std::vector<float> RunLinear(Backend& backend, const LinearInputs& in) {
+  return RunLinear(backend, in, in.x);
+}
+
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+using LinearTest = KernelTest;
+
+TEST_P(LinearTest, MatchesTheReferenceForEveryTypeAndOddShape) {
+  struct Shape {
+    int64_t rows, outputs, inputs;
+  };
+  const Shape shapes[] = {{1, 1, 1},   {2, 7, 33},   {5, 33, 7},   {12, 64, 64},
+                          {13, 65, 3}, {1, 31, 130}, {67, 40, 21}, {3, 100, 2}};
+  for (const DType dtype : kDTypes) {
+    for (const Shape& shape : shapes) {
+      SCOPED_TRACE(::testing::Message()
+                   << Name(dtype) << " " << shape.rows << " x " << shape.outputs
+                   << " x " << shape.inputs);
+      const LinearInputs in(shape.rows, shape.outputs, shape.inputs, dtype);
+      std::vector<reference::Real> want;
+      for (int64_t row = 0; row < shape.rows; ++row) {
+        const auto values = reference::Linear(
+            RowsOf(in.x, shape.inputs, row, 1), in.weight, in.bias);
+        want.insert(want.end(), values.begin(), values.end());
+      }
+      ExpectWithin(RunLinear(backend(), in), want);
+    }
+  }
+}
+
+TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatch) {
+  constexpr int64_t kRows = 40;
+  for (const DType dtype : kDTypes) {
+    SCOPED_TRACE(Name(dtype));
+    const LinearInputs in(kRows, 70, 45, dtype);
+    const std::vector<float> all = RunLinear(backend(), in);
+    for (const int64_t count : {1, 2, 3, 5, 7, 8, 11, 13, 25, 39}) {
+      SCOPED_TRACE(count);
+      for (const int64_t first : {int64_t{0}, kRows - count}) {
+        ExpectSameBits(RunLinear(backend(), in, RowsOf(in.x, 45, first, count)),
+                       RowsOf(all, 70, first, count));
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, GivesEqualRowsEqualBitsWhereverTheyStand) {
+  constexpr int64_t kRows = 67;
+  LinearInputs in(kRows, 33, 19, DType::kBF16);
+  for (int64_t row = 1; row < kRows; ++row) {
+    std::copy_n(in.x.begin(), 19, in.x.begin() + row * 19);
+  }
+  const std::vector<float> out = RunLinear(backend(), in);
+  for (int64_t row = 1; row < kRows; ++row) {
+    ExpectSameBits(RowsOf(out, 33, row, 1), RowsOf(out, 33, 0, 1));
+  }
+}
+
+TEST_P(LinearTest, GivesTheSameBitsOnAnyNumberOfThreads) {
+  const LinearInputs in(130, 200, 96, DType::kBF16);
+  const std::vector<float> want = RunLinear(*MakeWith(1), in);
+  for (const int32_t threads : {2, 3}) {
+    SCOPED_TRACE(threads);
+    ExpectSameBits(RunLinear(*MakeWith(threads), in), want);
+  }
+}
+
+TEST_P(LinearTest, GivesAColumnTheSameBitsInEveryMatrix) {
+  // The same weights as rows 0 .. 31 of one matrix and 1 .. 32 of another.
+  const LinearInputs in(3, 33, 50, DType::kF16);
+  LinearInputs moved = in;
+  moved.weight.values = RowsOf(in.weight.values, 50, 1, 32);
+  moved.weight.rows = 32;
+  moved.bias.erase(moved.bias.begin());
+  const std::vector<float> all = RunLinear(backend(), in);
+  const std::vector<float> part = RunLinear(backend(), moved);
+  for (int64_t row = 0; row < 3; ++row) {
+    ExpectSameBits(RowsOf(part, 32, row, 1), RowsOf(all, 1, row * 33 + 1, 32));
+  }
+}
+
+TEST_P(LinearTest, RoundsTheLeftOperandToNearestEven) {
+  // A bf16 has 8 significant bits: 1 + 2^-8 lies halfway and goes down to the
+  // even 1, 1 + 3 * 2^-8 goes up; just above a half goes up.
+  LinearInputs in(4, 1, 1, DType::kBF16);
+  in.x = {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, 1 + 0x1p-8f + 0x1p-20f, -1 - 0x1p-8f};
+  in.weight.values = {1.0f};
+  in.bias = {0.0f};
+  ExpectSameBits(RunLinear(backend(), in),
+                 {1.0f, 1 + 0x1p-6f, 1 + 0x1p-7f, -1.0f});
+  // A float16 has 11.
+  in.weight.dtype = DType::kF16;
+  in.x = {1 + 0x1p-11f, 1 + 3 * 0x1p-11f, 65504.0f, 0x1p-24f};
+  ExpectSameBits(RunLinear(backend(), in),
+                 {1.0f, 1 + 0x1p-9f, 65504.0f, 0x1p-24f});
+}
+
+TEST_P(LinearTest, KeepsANanToItsOwnRow) {
+  LinearInputs in(14, 40, 9, DType::kBF16);
+  const std::vector<float> want = RunLinear(backend(), in);
+  in.x[5 * 9 + 4] = kPoison;
+  const std::vector<float> got = RunLinear(backend(), in);
+  for (int64_t row = 0; row < 14; ++row) {
+    SCOPED_TRACE(row);
+    if (row != 5) {
+      ExpectSameBits(RowsOf(got, 40, row, 1), RowsOf(want, 40, row, 1));
+      continue;
+    }
+    for (const float value : RowsOf(got, 40, row, 1)) {
+      EXPECT_TRUE(std::isnan(value));
+    }
+  }
+}
+
+TEST_P(LinearTest, LetsInfinityThrough) {
+  LinearInputs in(1, 2, 3, DType::kBF16);
+  in.x = {INFINITY, 1, 1};
+  in.weight.values = {1, 1, 1, -1, 1, 1};
+  ExpectSameBits(RunLinear(backend(), in), {INFINITY, -INFINITY});
+}
+
+TEST_P(LinearTest, WritesNothingBeyondItsOutput) {
+  const LinearInputs in(5, 33, 8, DType::kF32);
+  const std::unique_ptr<Matrix> weight = Pack(backend(), in.weight);
+  const Rows batch{{.rows = 5}};
+  Tensor x(backend(), in.x);
+  Tensor bias(backend(), in.bias);
+  Tensor out(backend(), std::vector<float>(5 * 33 + 64, 7.0f));
+  ASSERT_TRUE(backend().BeginStep(batch.step()).ok());
+  ASSERT_TRUE(backend()
+                  .Run(Linear{.x = x.data(),
+                              .weight = weight.get(),
+                              .bias = bias.data(),
+                              .out = out.data() + 32})
+                  .ok());
+  const std::vector<float> got = out.Read();
+  ExpectSameBits(RowsOf(got, 1, 0, 32), std::vector<float>(32, 7.0f));
+  ExpectSameBits(RowsOf(got, 1, 32 + 5 * 33, 32), std::vector<float>(32, 7.0f));
+}
+
+TEST_P(LinearTest, DoesNothingInAStepWithoutRows) {
+  const LinearInputs in(1, 2, 3, DType::kBF16);
+  const std::unique_ptr<Matrix> weight = Pack(backend(), in.weight);
+  ASSERT_TRUE(backend().BeginStep({}).ok());
+  EXPECT_TRUE(backend().Run(Linear{.weight = weight.get()}).ok());
+}
+
+TEST_P(LinearTest, RejectsAMissingMatrix) {
+  EXPECT_EQ(backend().Run(Linear{}).code(), absl::StatusCode::kInvalidArgument);
+}
+
+CHELA_ON_EVERY_BACKEND(LinearTest);
+
+}  // namespace
+}  // namespace chela

@@ -1,0 +1,385 @@
+// The ops around products: the gated output, the feed-forward, the head.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "tests/reference/ops.h"
+#include "tests/support/kernel_test.h"
+
+namespace chela {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+constexpr int64_t kRows[] = {1, 5, 27};
+
+reference::NormWeights RandomNorm(NormKind kind, int64_t width) {
+  reference::NormWeights norm{kind, 1e-5f, RandomFloats(width, -2, 2, 11), {}};
+  if (kind == NormKind::kLayer) norm.bias = RandomFloats(width, -1, 1, 12);
+  return norm;
+}
+
+// A norm with its weights on a backend.
+struct NormOn {
+  NormOn(Backend& backend, const reference::NormWeights& from)
+      : weight(backend, from.weight), bias(backend, from.bias) {
+    norm = {.kind = from.kind, .eps = from.eps, .weight = weight.data()};
+    if (from.kind == NormKind::kLayer) norm.bias = bias.data();
+  }
+  Tensor weight;
+  Tensor bias;
+  Norm norm;
+};
+
+struct GatedInputs {
+  GatedInputs(int64_t count, int64_t out_width, int64_t value_width,
+              DType dtype)
+      : rows(count),
+        width(out_width),
+        x(RandomFloats(count * value_width, -2, 2, 1)),
+        weight(RandomMatrix(out_width, value_width, dtype, 2)),
+        // One stacked result: candidate, 3 columns of something else, gate.
+        stride(2 * out_width + 3),
+        stacked(RandomFloats(count * stride, -9, 9, 3)),
+        residual(RandomFloats(count * out_width, -2, 2, 4)) {}
+
+  int64_t rows;
+  int64_t width;
+  std::vector<float> x;
+  reference::Matrix weight;
+  int64_t stride;
+  std::vector<float> stacked;
+  std::vector<float> residual;
+};
+
+std::vector<float> RunGated(Backend& backend, const GatedInputs& in,
+                            bool in_place = false) {
+  const Rows batch{{.rows = static_cast<int32_t>(in.rows)}};
+  const std::unique_ptr<Matrix> weight = Pack(backend, in.weight);
+  Tensor x(backend, in.x);
+  Tensor stacked(backend, in.stacked);
+  Tensor residual(backend, in.residual);
+  Tensor out(backend, in.rows * in.width);
+  EXPECT_TRUE(backend.BeginStep(batch.step()).ok());
+  const absl::Status status = backend.Run(
+      GatedOutput{.x = x.data(),
+                  .weight = weight.get(),
+                  .candidate = {stacked.data(), in.stride},
+                  .gate = {stacked.data() + in.width + 3, in.stride},
+                  .residual = residual.data(),
+                  .out = in_place ? residual.data() : out.data()});
+  EXPECT_TRUE(status.ok()) << status;
+  return in_place ? residual.Read() : out.Read();
+}
+
+using GatedOutputTest = KernelTest;
+
+TEST_P(GatedOutputTest, MatchesTheReference) {
+  for (const DType dtype : kDTypes) {
+    for (const int64_t rows : kRows) {
+      for (const int64_t width : {1, 7, 33, 64}) {
+        SCOPED_TRACE(::testing::Message()
+                     << Name(dtype) << " " << rows << " x " << width);
+        const GatedInputs in(rows, width, 2 * width + 1, dtype);
+        std::vector<reference::Real> want;
+        for (int64_t row = 0; row < rows; ++row) {
+          const int64_t at = row * in.stride;
+          const auto values = reference::GatedOutput(
+              RowsOf(in.x, 2 * width + 1, row, 1), in.weight,
+              RowsOf(in.stacked, 1, at, width),
+              RowsOf(in.stacked, 1, at + width + 3, width),
+              RowsOf(in.residual, width, row, 1));
+          want.insert(want.end(), values.begin(), values.end());
+        }
+        ExpectWithin(RunGated(backend(), in), want);
+      }
+    }
+  }
+}
+
+TEST_P(GatedOutputTest, MayReplaceTheResidual) {
+  const GatedInputs in(14, 45, 20, DType::kBF16);
+  ExpectSameBits(RunGated(backend(), in, true), RunGated(backend(), in));
+}
+
+TEST_P(GatedOutputTest, ReachesItsLimitsForLargeGates) {
+  GatedInputs in(1, 2, 1, DType::kF32);
+  in.x = {0.0f};
+  in.residual = {3.0f, 5.0f};
+  //            candidates  other    gates
+  in.stacked = {2e4f, -2e4f, 0, 0, 0, 1e4f, -1e4f};
+  // An open gate lets SiLU(2e4) = 2e4 through, a closed one the residual.
+  ExpectSameBits(RunGated(backend(), in), {2e4f, 5.0f});
+}
+
+TEST_P(GatedOutputTest, GivesARowTheSameBitsAloneAndOnAnyThreads) {
+  GatedInputs in(31, 70, 33, DType::kBF16);
+  const std::vector<float> all = RunGated(backend(), in);
+  ExpectSameBits(RunGated(*MakeWith(1), in), all);
+  ExpectSameBits(RunGated(*MakeWith(3), in), all);
+  const GatedInputs source = in;
+  in.rows = 1;
+  for (const int64_t row : {0, 12, 30}) {
+    in.x = RowsOf(source.x, 33, row, 1);
+    in.stacked = RowsOf(source.stacked, in.stride, row, 1);
+    in.residual = RowsOf(source.residual, 70, row, 1);
+    ExpectSameBits(RunGated(backend(), in), RowsOf(all, 70, row, 1));
+  }
+}
+
+TEST_P(GatedOutputTest, RejectsStridesBelowTheWidth) {
+  const auto weight = Pack(backend(), RandomMatrix(4, 2, DType::kF32, 1));
+  const absl::Status candidate = backend().Run(GatedOutput{
+      .weight = weight.get(), .candidate = {nullptr, 3}, .gate = {nullptr, 4}});
+  EXPECT_EQ(candidate.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(candidate.message()), HasSubstr("stride 3"));
+  const absl::Status gate = backend().Run(GatedOutput{
+      .weight = weight.get(), .candidate = {nullptr, 4}, .gate = {nullptr, 0}});
+  EXPECT_EQ(gate.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(backend().Run(GatedOutput{}).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+CHELA_ON_EVERY_BACKEND(GatedOutputTest);
+
+struct FeedForwardInputs {
+  FeedForwardInputs(FeedForwardKind ffn, NormKind norm_kind, int64_t count,
+                    int64_t out_width, int64_t inner, DType dtype)
+      : kind(ffn),
+        rows(count),
+        width(out_width),
+        y(RandomFloats(count * out_width, -2, 2, 1)),
+        norm(RandomNorm(norm_kind, out_width)),
+        up(RandomMatrix((ffn == FeedForwardKind::kSwiglu ? 2 : 1) * inner,
+                        out_width, dtype, 2)),
+        down(RandomMatrix(out_width, inner, dtype, 3)) {}
+
+  FeedForwardKind kind;
+  int64_t rows;
+  int64_t width;
+  std::vector<float> y;
+  reference::NormWeights norm;
+  reference::Matrix up;
+  reference::Matrix down;
+};
+
+std::vector<float> RunFeedForward(Backend& backend, const FeedForwardInputs& in,
+                                  bool in_place = false) {
+  const Rows batch{{.rows = static_cast<int32_t>(in.rows)}};
+  const std::unique_ptr<Matrix> up = Pack(backend, in.up);
+  const std::unique_ptr<Matrix> down = Pack(backend, in.down);
+  NormOn norm(backend, in.norm);
+  Tensor y(backend, in.y);
+  Tensor out(backend, in.rows * in.width);
+  EXPECT_TRUE(backend.BeginStep(batch.step()).ok());
+  const absl::Status status =
+      backend.Run(FeedForward{.kind = in.kind,
+                              .y = y.data(),
+                              .norm = norm.norm,
+                              .up = up.get(),
+                              .down = down.get(),
+                              .out = in_place ? y.data() : out.data()});
+  EXPECT_TRUE(status.ok()) << status;
+  return in_place ? y.Read() : out.Read();
+}
+
+class FeedForwardTest : public KernelTest {
+ protected:
+  void ExpectMatch(const FeedForwardInputs& in) {
+    std::vector<reference::Real> want;
+    for (int64_t row = 0; row < in.rows; ++row) {
+      const auto values = reference::FeedForward(
+          in.kind, RowsOf(in.y, in.width, row, 1), in.norm, in.up, in.down);
+      want.insert(want.end(), values.begin(), values.end());
+    }
+    ExpectWithin(RunFeedForward(backend(), in), want);
+  }
+};
+
+TEST_P(FeedForwardTest, MatchesTheReferenceForEveryKindNormAndType) {
+  for (const FeedForwardKind kind :
+       {FeedForwardKind::kSwiglu, FeedForwardKind::kSilu}) {
+    for (const NormKind norm : {NormKind::kRms, NormKind::kLayer}) {
+      for (const DType dtype : kDTypes) {
+        SCOPED_TRACE(::testing::Message()
+                     << static_cast<int>(kind) << static_cast<int>(norm)
+                     << Name(dtype));
+        ExpectMatch({kind, norm, 5, 33, 45, dtype});
+      }
+    }
+  }
+}
+
+TEST_P(FeedForwardTest, MatchesTheReferenceForOddShapes) {
+  for (const int64_t rows : kRows) {
+    for (const int64_t width : {1, 7, 64}) {
+      for (const int64_t inner : {1, 31, 64}) {
+        SCOPED_TRACE(::testing::Message()
+                     << rows << " x " << width << " x " << inner);
+        ExpectMatch({FeedForwardKind::kSwiglu, NormKind::kRms, rows, width,
+                     inner, DType::kBF16});
+      }
+    }
+  }
+}
+
+TEST_P(FeedForwardTest, MayReplaceItsInput) {
+  const FeedForwardInputs in(FeedForwardKind::kSwiglu, NormKind::kRms, 14, 45,
+                             37, DType::kBF16);
+  ExpectSameBits(RunFeedForward(backend(), in, true),
+                 RunFeedForward(backend(), in));
+}
+
+TEST_P(FeedForwardTest, GivesARowTheSameBitsAloneAndOnAnyThreads) {
+  FeedForwardInputs in(FeedForwardKind::kSwiglu, NormKind::kLayer, 101, 65, 70,
+                       DType::kBF16);
+  const std::vector<float> all = RunFeedForward(backend(), in);
+  ExpectSameBits(RunFeedForward(*MakeWith(1), in), all);
+  ExpectSameBits(RunFeedForward(*MakeWith(3), in), all);
+  const std::vector<float> y = in.y;
+  for (const int64_t count : {1, 2, 9}) {
+    in.rows = count;
+    in.y = RowsOf(y, 65, 50, count);
+    ExpectSameBits(RunFeedForward(backend(), in), RowsOf(all, 65, 50, count));
+  }
+}
+
+TEST_P(FeedForwardTest, RejectsMatricesThatDoNotFit) {
+  const auto up = Pack(backend(), RandomMatrix(6, 4, DType::kF32, 1));
+  const auto down = Pack(backend(), RandomMatrix(4, 3, DType::kF32, 2));
+  const auto other = Pack(backend(), RandomMatrix(5, 3, DType::kF32, 3));
+  const auto run = [&](FeedForwardKind kind, const Matrix* first,
+                       const Matrix* second) {
+    return backend()
+        .Run(FeedForward{.kind = kind, .norm = {}, .up = first, .down = second})
+        .code();
+  };
+  constexpr auto kSwiglu = FeedForwardKind::kSwiglu;
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_EQ(run(FeedForwardKind::kSilu, up.get(), down.get()), kInvalid);
+  EXPECT_EQ(run(kSwiglu, up.get(), other.get()), kInvalid);
+  EXPECT_EQ(run(kSwiglu, nullptr, down.get()), kInvalid);
+  EXPECT_EQ(run(kSwiglu, up.get(), nullptr), kInvalid);
+  EXPECT_EQ(run(static_cast<FeedForwardKind>(7), up.get(), down.get()),
+            kInvalid);
+}
+
+TEST_P(FeedForwardTest, RejectsANormWithoutItsBiasOrWithAnUnusedOne) {
+  const auto up = Pack(backend(), RandomMatrix(6, 4, DType::kF32, 1));
+  const auto down = Pack(backend(), RandomMatrix(4, 3, DType::kF32, 2));
+  const float bias[4] = {};
+  const auto run = [&](const Norm& norm) {
+    return backend()
+        .Run(FeedForward{.norm = norm, .up = up.get(), .down = down.get()})
+        .code();
+  };
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_EQ(run({.kind = NormKind::kLayer}), kInvalid);
+  EXPECT_EQ(run({.kind = NormKind::kRms, .bias = bias}), kInvalid);
+  EXPECT_EQ(run({.eps = -1.0f}), kInvalid);
+  EXPECT_EQ(run({.eps = NAN}), kInvalid);
+  EXPECT_EQ(run({.kind = static_cast<NormKind>(5)}), kInvalid);
+}
+
+CHELA_ON_EVERY_BACKEND(FeedForwardTest);
+
+struct HeadInputs {
+  HeadInputs(NormKind norm_kind, int64_t vocab, int64_t cols, DType dtype)
+      : width(cols),
+        x(RandomFloats(kSteps * cols, -2, 2, 1)),
+        norm(RandomNorm(norm_kind, cols)),
+        weight(RandomMatrix(vocab, cols, dtype, 2)) {}
+
+  static constexpr int64_t kSteps = 20;
+  int64_t width;
+  std::vector<float> x;
+  reference::NormWeights norm;
+  reference::Matrix weight;
+};
+
+std::vector<float> RunHead(Backend& backend, const HeadInputs& in,
+                           const std::vector<int32_t>& rows) {
+  const Rows batch{{.rows = HeadInputs::kSteps}};
+  const std::unique_ptr<Matrix> weight = Pack(backend, in.weight);
+  NormOn norm(backend, in.norm);
+  Tensor x(backend, in.x);
+  const auto count = static_cast<int32_t>(rows.size());
+  Tensor logits(backend, count * in.weight.rows);
+  EXPECT_TRUE(backend.BeginStep(batch.step()).ok());
+  const absl::Status status = backend.Run(LogitsHead{.x = x.data(),
+                                                     .norm = norm.norm,
+                                                     .weight = weight.get(),
+                                                     .rows = rows.data(),
+                                                     .num_rows = count,
+                                                     .logits = logits.data()});
+  EXPECT_TRUE(status.ok()) << status;
+  return logits.Read();
+}
+
+using LogitsHeadTest = KernelTest;
+
+TEST_P(LogitsHeadTest, MatchesTheReferenceForTheChosenRows) {
+  const std::vector<int32_t> rows = {19, 0, 7, 7};
+  for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+    for (const DType dtype : kDTypes) {
+      for (const int64_t width : {1, 33, 64}) {
+        SCOPED_TRACE(::testing::Message() << Name(dtype) << " " << width);
+        const HeadInputs in(kind, 99, width, dtype);
+        std::vector<reference::Real> want;
+        for (const int32_t row : rows) {
+          const auto values = reference::LogitsHead(RowsOf(in.x, width, row, 1),
+                                                    in.norm, in.weight);
+          want.insert(want.end(), values.begin(), values.end());
+        }
+        ExpectWithin(RunHead(backend(), in, rows), want);
+      }
+    }
+  }
+}
+
+TEST_P(LogitsHeadTest, GivesARowTheSameBitsWhicheverRowsAreAskedFor) {
+  const HeadInputs in(NormKind::kRms, 70, 50, DType::kBF16);
+  const std::vector<float> one = RunHead(backend(), in, {11});
+  const std::vector<float> many = RunHead(backend(), in, {3, 11, 5, 11, 0});
+  ExpectSameBits(RowsOf(many, 70, 1, 1), one);
+  ExpectSameBits(RowsOf(many, 70, 3, 1), one);
+  ExpectSameBits(RunHead(*MakeWith(3), in, {11}), one);
+}
+
+TEST_P(LogitsHeadTest, DoesNothingForNoRows) {
+  const HeadInputs in(NormKind::kRms, 5, 4, DType::kBF16);
+  const auto weight = Pack(backend(), in.weight);
+  EXPECT_TRUE(
+      backend().Run(LogitsHead{.norm = {}, .weight = weight.get()}).ok());
+}
+
+TEST_P(LogitsHeadTest, RejectsRowsThatTheStepDoesNotHave) {
+  const auto weight = Pack(backend(), RandomMatrix(5, 4, DType::kF32, 1));
+  const Rows batch{{.rows = 3}};
+  ASSERT_TRUE(backend().BeginStep(batch.step()).ok());
+  for (const int32_t row : {-1, 3}) {
+    const absl::Status status = backend().Run(LogitsHead{
+        .norm = {}, .weight = weight.get(), .rows = &row, .num_rows = 1});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("0 to 2"));
+  }
+  EXPECT_EQ(
+      backend()
+          .Run(LogitsHead{.norm = {}, .weight = weight.get(), .num_rows = -1})
+          .code(),
+      absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(backend().Run(LogitsHead{}).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+CHELA_ON_EVERY_BACKEND(LogitsHeadTest);
+
+}  // namespace
+}  // namespace chela

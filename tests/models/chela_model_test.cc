@@ -1,0 +1,353 @@
+#include "models/chela_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <tuple>
+
+#include "tests/models/running_model.h"
+#include "tests/reference/chela_model.h"
+#include "tests/support/tiny_model.h"
+
+namespace chela {
+namespace {
+
+using test_support::TinyConfig;
+using test_support::TinyModel;
+using test_support::TinyOptions;
+using ::testing::HasSubstr;
+
+// The bounds that the model's definition states for the relative L2 distance
+// of a row of logits, up to 8,192 tokens.
+double Bound(DType dtype) { return dtype == DType::kF32 ? 1e-5 : 1e-2; }
+
+using Logits = std::vector<std::vector<double>>;
+
+double Distance(const std::vector<double>& a, const std::vector<double>& b) {
+  double difference = 0;
+  double size = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    size += b[i] * b[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+// Runs a checkpoint on the plain and on the best kernels in steps of `step`
+// tokens. Gives the largest distance of a row from `want`, in units of what
+// `allowed` says for the row.
+double WorstRow(const TinyModel& checkpoint, const std::vector<int32_t>& tokens,
+                int32_t step, const Logits& want,
+                const std::vector<double>& allowed) {
+  double worst = 0;
+  for (const CpuKernels kernels :
+       {CpuKernels::kGeneric, CpuKernels::kAvx512Bf16}) {
+    RunningModel running(
+        checkpoint.directory(),
+        {.max_rows = step, .slots = 1, .max_kernels = kernels});
+    const auto got = running.Run(running.Acquire(), tokens, step);
+    for (size_t t = 0; t < want.size(); ++t) {
+      const double share = RelativeL2(got[t], want[t]) / allowed[t];
+      if (!(share <= worst)) worst = share;  // NaN counts as worst.
+    }
+  }
+  return worst;
+}
+
+// Every row within the definition's bound.
+double WorstRow(const ModelConfig& config, const TinyOptions& options,
+                const std::vector<int32_t>& tokens, int32_t step) {
+  const TinyModel checkpoint(config, options);
+  const Logits want = reference::Logits(
+      reference::LoadCheckpoint(checkpoint.directory()), tokens);
+  return WorstRow(checkpoint, tokens, step, want,
+                  std::vector<double>(want.size(), Bound(config.torch_dtype)));
+}
+
+// The same in float32 where norms over a few elements, by chance nearly
+// cancelled, make rows ill-conditioned: then no float32 program meets a fixed
+// bound. How much a row amplifies is measured on the twin: with every tensor
+// changed by half a float32 step, each stage of a layer (two norms, two
+// convolutions, five products, features, state, read-out, head norm and three
+// gates: 16) is off by about one rounding. The runs round every stage, so they
+// may be off by 16 times that.
+double WorstConditionedRow(const ModelConfig& config,
+                           const TinyOptions& options,
+                           const std::vector<int32_t>& tokens, int32_t step) {
+  const TinyModel checkpoint(config, options);
+  reference::Checkpoint numbers =
+      reference::LoadCheckpoint(checkpoint.directory());
+  const Logits want = reference::Logits(numbers, tokens);
+  std::mt19937_64 random(3);
+  std::uniform_real_distribution<double> half_step(-0x1p-24, 0x1p-24);
+  for (auto& [name, values] : numbers.tensors) {
+    for (double& value : values) value *= 1 + half_step(random);
+  }
+  const Logits moved = reference::Logits(numbers, tokens);
+  std::vector<double> allowed(want.size());
+  for (size_t t = 0; t < want.size(); ++t) {
+    allowed[t] = std::max(1e-5, 16 * Distance(moved[t], want[t]));
+  }
+  return WorstRow(checkpoint, tokens, step, want, allowed);
+}
+
+ModelConfig ConfigOf(LongConvKind kind, DType dtype) {
+  ModelConfig config = TinyConfig();
+  config.torch_dtype = dtype;
+  config.long_conv_kind = kind;
+  if (kind == LongConvKind::kExplicit) {
+    config.long_conv_length = 37;  // No power of two: M is 64.
+    config.long_conv_base_length = 0;
+  }
+  return config;
+}
+
+class ChelaModelTwinTest
+    : public testing::TestWithParam<std::tuple<LongConvKind, DType>> {
+ protected:
+  ModelConfig Config() const {
+    return ConfigOf(std::get<0>(GetParam()), std::get<1>(GetParam()));
+  }
+};
+
+TEST_P(ChelaModelTwinTest, AgreesForEveryOption) {
+  const std::vector<int32_t> tokens = RandomTokens(101, 258, 3);
+  for (int bits = 0; bits < 3 * 32; ++bits) {
+    ModelConfig config = Config();
+    config.feature_map = static_cast<FeatureMap>(bits / 32);
+    config.norm = (bits & 1) ? NormKind::kLayer : NormKind::kRms;
+    config.ffn = (bits & 2) ? FeedForwardKind::kSilu : FeedForwardKind::kSwiglu;
+    config.tie_word_embeddings = (bits & 4) != 0;
+    config.embedding_multiplier = (bits & 8) ? 3.7f : 1.0f;
+    const TinyOptions options = {.decay = (bits & 16) != 0};
+    EXPECT_LE(WorstRow(config, options, tokens, 64), Bound(config.torch_dtype))
+        << config.ToJson() << " decay " << options.decay;
+  }
+}
+
+TEST_P(ChelaModelTwinTest, AgreesForUnusualSizes) {
+  const std::vector<int32_t> tokens = RandomTokens(70, 5, 4);
+  ModelConfig config = Config();
+  config.vocab_size = 5;
+  config.bos_token_id = 0;
+  config.eos_token_id = 1;
+  config.bytes_tokenizer = false;
+  config.hidden_size = 7;
+  config.num_hidden_layers = 3;
+  config.num_heads = 3;
+  config.shared_dim = 3;
+  config.value_dim = 15;
+  config.intermediate_size = 1;
+  config.short_conv_kernel_size = 1;
+  if (config.long_conv_kind == LongConvKind::kHierarchical) {
+    config.long_conv_base_length = 6;
+    config.long_conv_length = 12;
+  } else {
+    config.long_conv_length = 1;
+  }
+  if (config.torch_dtype == DType::kF32) {
+    EXPECT_LE(WorstConditionedRow(config, {}, tokens, 9), 1);
+  } else {
+    EXPECT_LE(WorstRow(config, {}, tokens, 9), 1);
+  }
+}
+
+TEST_P(ChelaModelTwinTest, AgreesWhenVectorsAreStoredNarrow) {
+  const std::vector<int32_t> tokens = RandomTokens(40, 258, 5);
+  for (const DType vectors : {DType::kBF16, DType::kF16}) {
+    EXPECT_LE(WorstRow(Config(), {.vectors = vectors}, tokens, 16), 1);
+  }
+}
+
+std::string NameOf(
+    const testing::TestParamInfo<std::tuple<LongConvKind, DType>>& test) {
+  return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
+                         ? "Explicit"
+                         : "Hierarchical") +
+         Name(std::get<1>(test.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, ChelaModelTwinTest,
+    testing::Combine(testing::Values(LongConvKind::kExplicit,
+                                     LongConvKind::kHierarchical),
+                     testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
+    NameOf);
+
+class ChelaModelLongTest : public testing::TestWithParam<LongConvKind> {};
+
+// One narrow layer, since the twin's attention is quadratic in the tokens;
+// without decay, where the state grows.
+TEST_P(ChelaModelLongTest, AgreesAt8192Tokens) {
+  ModelConfig config = ConfigOf(GetParam(), DType::kF32);
+  config.vocab_size = 16;
+  config.bos_token_id = 0;
+  config.eos_token_id = 1;
+  config.bytes_tokenizer = false;
+  config.hidden_size = 4;
+  config.num_hidden_layers = 1;
+  config.shared_dim = 4;
+  config.value_dim = 4;
+  config.intermediate_size = 4;
+  config.long_conv_length =
+      GetParam() == LongConvKind::kHierarchical ? 4096 : 2048;
+  EXPECT_LE(WorstConditionedRow(config, {.decay = false},
+                                RandomTokens(8192, 16, 6), kChunkTokens),
+            1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ChelaModelLongTest,
+                         testing::Values(LongConvKind::kExplicit,
+                                         LongConvKind::kHierarchical),
+                         [](const auto& test) {
+                           return test.param == LongConvKind::kExplicit
+                                      ? "Explicit"
+                                      : "Hierarchical";
+                         });
+
+class ForwardTest : public testing::Test {
+ protected:
+  ForwardTest() : running_(checkpoint_.directory(), {.max_rows = 8}) {
+    plan_.segments = {{0, 0, 2, 0}, {2, 2, 1, 5}};
+    plan_.tokens = {256, 65, 66};
+    plan_.logits_rows = {1, 2};
+  }
+  absl::Status Forward() {
+    std::vector<float> logits(plan_.logits_rows.size() * 258);
+    return running_.model().Forward(plan_, running_.pool(), logits);
+  }
+  void ExpectRefusal(const std::string& message) {
+    const absl::Status status = Forward();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+  }
+
+  TinyModel checkpoint_;
+  RunningModel running_;
+  StepPlan plan_;
+};
+
+TEST_F(ForwardTest, AcceptsAPlan) { EXPECT_TRUE(Forward().ok()) << Forward(); }
+
+TEST_F(ForwardTest, DoesNothingForAnEmptyPlan) {
+  plan_ = {};
+  EXPECT_TRUE(Forward().ok()) << Forward();
+}
+
+TEST_F(ForwardTest, NeedsNoLogits) {
+  plan_.logits_rows.clear();
+  EXPECT_TRUE(Forward().ok()) << Forward();
+}
+
+TEST_F(ForwardTest, DoesNotKeepThePlan) {
+  for (int i = 0; i < 3; ++i) {
+    auto plan = std::make_unique<StepPlan>(plan_);
+    std::vector<float> logits(2 * 258);
+    ASSERT_TRUE(running_.model().Forward(*plan, running_.pool(), logits).ok());
+  }
+}
+
+TEST_F(ForwardTest, RefusesMoreRowsThanItHasSpaceFor) {
+  plan_.segments = {{0, 0, 9, 0}};
+  plan_.tokens.assign(9, 1);
+  ExpectRefusal("rows 9; want at most 8");
+}
+
+TEST_F(ForwardTest, RefusesSegmentsThatDoNotCoverTheTokens) {
+  plan_.segments[1].first_row = 1;
+  ExpectRefusal("first row 1; want 2");
+  plan_.segments[1].first_row = 2;
+  plan_.segments[1].rows = 2;
+  ExpectRefusal("rows of a segment 2; want [1, 1]");
+  plan_.segments[1].rows = 0;
+  ExpectRefusal("rows of a segment 0; want [1, 1]");
+  plan_.segments.pop_back();
+  ExpectRefusal("rows of all segments 2; want the number of tokens, 3");
+}
+
+TEST_F(ForwardTest, RefusesASlotThatIsNotThePools) {
+  for (const int32_t slot : {-1, 4}) {
+    plan_.segments[1].slot = slot;
+    ExpectRefusal("slot " + std::to_string(slot) + "; want [0, 4)");
+  }
+}
+
+TEST_F(ForwardTest, RefusesASlotThatStandsTwice) {
+  plan_.segments[1].slot = 0;
+  ExpectRefusal("slot 0; want each slot once");
+}
+
+TEST_F(ForwardTest, RefusesAPositionThatOverflows) {
+  for (const int64_t position :
+       {int64_t{-1}, std::numeric_limits<int64_t>::max()}) {
+    plan_.segments[1].position = position;
+    ExpectRefusal("position " + std::to_string(position));
+  }
+}
+
+TEST_F(ForwardTest, RefusesATokenOutsideTheVocabulary) {
+  for (const int32_t token : {-1, 258}) {
+    plan_.tokens[2] = token;
+    ExpectRefusal("token " + std::to_string(token) + "; want [0, 258)");
+  }
+}
+
+TEST_F(ForwardTest, RefusesLogitsRowsOutOfOrder) {
+  plan_.logits_rows = {2, 1};
+  ExpectRefusal("logits row 1; want (2, 3)");
+  plan_.logits_rows = {1, 1};
+  ExpectRefusal("logits row 1; want (1, 3)");
+  plan_.logits_rows = {3};
+  ExpectRefusal("logits row 3; want (-1, 3)");
+}
+
+TEST_F(ForwardTest, RefusesSpaceOfAnotherSize) {
+  std::vector<float> logits(257);
+  const absl::Status status =
+      running_.model().Forward(plan_, running_.pool(), logits);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("space for logits 257; want 516 floats"));
+}
+
+TEST_F(ForwardTest, RefusesThePoolOfAnotherModel) {
+  ModelConfig other = TinyConfig();
+  other.num_hidden_layers = 3;
+  auto pool = StatePool::Create(running_.backend(), other, 4);
+  ASSERT_TRUE(pool.ok()) << pool.status();
+  std::vector<float> logits(2 * 258);
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(running_.model().Forward(plan_, **pool, logits)));
+}
+
+TEST_F(ForwardTest, ChangesNothingWhenItRefuses) {
+  const auto slot = running_.Acquire();
+  const std::vector<int32_t> tokens = {256, 72, 105, 33};
+  running_.Feed(slot, tokens, 0, 3);
+  std::vector<std::byte> before(
+      static_cast<size_t>(running_.pool().slot_bytes()));
+  auto after = before;
+  ASSERT_TRUE(running_.pool().Save(slot, before).ok());
+  plan_.segments = {{slot.id(), 0, 2, 3}};
+  plan_.tokens = {1, 258};
+  EXPECT_FALSE(Forward().ok());
+  ASSERT_TRUE(running_.pool().Save(slot, after).ok());
+  EXPECT_EQ(before, after);
+}
+
+TEST_F(ForwardTest, CountsItsActivations) {
+  const ModelConfig& config = running_.config();
+  const int64_t floats = 4 * config.hidden_size + config.projection_rows() +
+                         2 * config.value_dim + config.vocab_size;
+  EXPECT_GE(running_.model().activation_bytes(), 8 * floats * 4);
+  auto weights = Weights::Load(running_.backend(), checkpoint_.directory());
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      ChelaModel::Create(running_.backend(), *std::move(weights), 0).status()));
+}
+
+}  // namespace
+}  // namespace chela

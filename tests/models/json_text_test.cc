@@ -1,0 +1,67 @@
+#include "models/json_text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/temp_dir.h"
+
+namespace chela {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Refusal(std::string_view text) {
+  const auto parsed = ParseJsonObject(text);
+  if (parsed.ok()) return "accepted";
+  EXPECT_TRUE(absl::IsInvalidArgument(parsed.status()));
+  const std::string message(parsed.status().message());
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  return message;
+}
+
+TEST(JsonText, NamesThePlaceOfASyntaxError) {
+  EXPECT_THAT(Refusal("{\"a\": 1,\n}"), HasSubstr("syntax error at byte 10"));
+  EXPECT_THAT(Refusal(""), HasSubstr("syntax error"));
+  EXPECT_THAT(Refusal("{\"a\": NaN}"), HasSubstr("syntax error"));
+  EXPECT_THAT(Refusal("{\"a\": 1e999}"), HasSubstr("syntax error"));
+  EXPECT_THAT(Refusal("{\"\xff\": 1}"), HasSubstr("syntax error"));
+  EXPECT_THAT(Refusal("{} {}"), HasSubstr("syntax error"));
+}
+
+TEST(JsonText, RefusesAKeyThatStandsTwice) {
+  EXPECT_EQ(Refusal("{\"a\": 1, \"b\": {}, \"a\": 1}"),
+            "key \"a\" stands twice");
+  EXPECT_EQ(Refusal("{\"x\": [{\"a\": 1, \"a\": 2}]}"),
+            "key \"a\" stands twice");
+  EXPECT_EQ(Refusal("{\"a\": {\"a\": [{\"a\": 1}, {\"a\": 1}]}}"), "accepted");
+}
+
+TEST(JsonText, RefusesWhatIsNoObject) {
+  for (const char* text : {"1", "\"a\"", "null", "[]", "[{}]"}) {
+    EXPECT_EQ(Refusal(text), "found a JSON value; want an object");
+  }
+}
+
+TEST(JsonText, RefusesDeepNestingWithoutRecursion) {
+  std::string text = "{\"a\": ";
+  text.append(1'000'000, '[');
+  EXPECT_EQ(Refusal(text), "nested deeper than 32 levels");
+}
+
+TEST(JsonText, ShowsAHostileNameInOneLine) {
+  EXPECT_EQ(Quoted("a\n\"b\x01"), "\"a\\n\\\"b\\x01\"");
+  EXPECT_EQ(Quoted(std::string(100, 'x')),
+            "\"" + std::string(60, 'x') + "...\"");
+}
+
+TEST(JsonText, ReadsAFileUpToItsBound) {
+  const test_support::TempDir folder;
+  const std::string path = folder.Write("text", "12345");
+  EXPECT_EQ(*ReadTextFile(path, 5), "12345");
+  EXPECT_TRUE(absl::IsInvalidArgument(ReadTextFile(path, 4).status()));
+  EXPECT_TRUE(absl::IsNotFound(ReadTextFile(path + "x", 5).status()));
+  EXPECT_FALSE(ReadTextFile(folder.path(), 5).ok());
+}
+
+}  // namespace
+}  // namespace chela

@@ -1,0 +1,333 @@
+#include "models/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <random>
+#include <vector>
+
+namespace chela {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr int kDraws = 40'000;
+
+std::vector<float> RandomLogits(int vocab, uint32_t seed, float spread = 3) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, spread);
+  std::vector<float> logits(static_cast<size_t>(vocab));
+  for (float& logit : logits) logit = normal(random);
+  return logits;
+}
+
+std::vector<int> Counts(const SamplingParams& params,
+                        const std::vector<float>& logits) {
+  Sampler sampler(params);
+  std::vector<int> counts(logits.size(), 0);
+  for (int64_t draw = 0; draw < kDraws; ++draw) {
+    ++counts[static_cast<size_t>(sampler.Sample(logits, draw).token)];
+  }
+  return counts;
+}
+
+// The distribution after the rules, by a full sort in double.
+std::vector<double> Reference(const SamplingParams& params,
+                              const std::vector<float>& logits) {
+  std::vector<size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+  std::vector<double> weights(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    weights[i] =
+        std::exp((double{logits[i]} - logits[order[0]]) / params.temperature);
+  }
+  if (params.top_k > 0) {
+    for (size_t i = static_cast<size_t>(params.top_k); i < order.size(); ++i) {
+      weights[order[i]] = 0;
+    }
+  }
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  double mass = 0;
+  for (const size_t token : order) {
+    if (params.top_p < 1 && mass >= params.top_p * total) weights[token] = 0;
+    mass += weights[token];
+  }
+  const double kept = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (double& weight : weights) weight /= kept;
+  return weights;
+}
+
+// Chi-square of the counts against the reference; a token without probability
+// must not come up at all. The bound is the mean plus 8 standard deviations.
+void ExpectDistribution(const SamplingParams& params,
+                        const std::vector<float>& logits) {
+  const std::vector<double> want = Reference(params, logits);
+  const std::vector<int> counts = Counts(params, logits);
+  double chi_square = 0;
+  int cells = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (want[i] == 0) {
+      EXPECT_EQ(counts[i], 0) << "token " << i << " was dropped";
+      continue;
+    }
+    const double expected = want[i] * kDraws;
+    if (expected < 10) continue;  // Too few for the approximation.
+    chi_square += (counts[i] - expected) * (counts[i] - expected) / expected;
+    ++cells;
+  }
+  EXPECT_LT(chi_square, cells + 8 * std::sqrt(2.0 * cells));
+}
+
+TEST(Sampler, GreedyTakesTheMostLikelyToken) {
+  Sampler sampler({.temperature = 0});
+  EXPECT_EQ(sampler.Sample(std::vector<float>{1, 3, 2}, 0).token, 1);
+  EXPECT_EQ(sampler.Sample(std::vector<float>{-5, -7, -2, -3}, 1).token, 2);
+}
+
+TEST(Sampler, GreedyTiesGoToTheLowerId) {
+  Sampler sampler({.temperature = 0});
+  EXPECT_EQ(sampler.Sample(std::vector<float>{1, 4, 4, 4}, 0).token, 1);
+  EXPECT_EQ(sampler.Sample(std::vector<float>{0.0f, -0.0f}, 0).token, 0);
+  EXPECT_EQ(sampler.Sample(std::vector<float>{-0.0f, 0.0f}, 0).token, 0);
+}
+
+TEST(Sampler, TopKOfOneIsGreedy) {
+  Sampler greedy({.temperature = 0});
+  Sampler top1({.top_k = 1, .seed = 5});
+  for (uint32_t seed = 0; seed < 50; ++seed) {
+    std::vector<float> logits = RandomLogits(100, seed);
+    logits[60] = logits[20];
+    EXPECT_EQ(top1.Sample(logits, seed).token, greedy.Sample(logits, 0).token);
+  }
+}
+
+TEST(Sampler, DrawsFromTheSoftmax) {
+  ExpectDistribution({.seed = 1}, RandomLogits(40, 1, 1));
+}
+
+TEST(Sampler, TemperatureSharpensAndFlattens) {
+  const std::vector<float> logits = RandomLogits(40, 2, 1);
+  ExpectDistribution({.temperature = 0.5, .seed = 2}, logits);
+  ExpectDistribution({.temperature = 3.0, .seed = 3}, logits);
+}
+
+TEST(Sampler, TopKDropsAllButTheMostLikely) {
+  const std::vector<float> logits = RandomLogits(60, 3, 1);
+  for (const int k : {2, 7, 59}) ExpectDistribution({.top_k = k}, logits);
+}
+
+TEST(Sampler, TopPKeepsTheSmallestNucleus) {
+  const std::vector<float> logits = RandomLogits(60, 4, 1);
+  for (const double p : {0.05, 0.3, 0.5, 0.9, 0.99}) {
+    SCOPED_TRACE(p);
+    ExpectDistribution({.top_p = p, .seed = 4}, logits);
+  }
+}
+
+TEST(Sampler, RulesApplyInTheDocumentedOrder) {
+  ExpectDistribution({.temperature = 1.7, .top_k = 12, .top_p = 0.6, .seed = 9},
+                     RandomLogits(60, 5, 1));
+}
+
+TEST(Sampler, TopPOfAnExactHalfKeepsExactlyThatHalf) {
+  SamplingParams params{.top_p = 0.5};
+  const std::vector<int> counts = Counts(params, {0, 0, 0, 0});
+  EXPECT_GT(counts[0], 0);
+  EXPECT_GT(counts[1], 0);
+  EXPECT_EQ(counts[2] + counts[3], 0);  // Ties go to the lower ids.
+}
+
+TEST(Sampler, TopPTinyKeepsTheMostLikelyToken) {
+  Sampler sampler({.top_p = 1e-300});
+  const std::vector<float> logits = RandomLogits(5000, 6);
+  const auto best = std::max_element(logits.begin(), logits.end());
+  for (int64_t draw = 0; draw < 100; ++draw) {
+    EXPECT_EQ(sampler.Sample(logits, draw).token, best - logits.begin());
+  }
+}
+
+TEST(Sampler, KeepsTheLowerIdsAmongEqualLogits) {
+  const std::vector<int> counts =
+      Counts({.top_k = 3}, std::vector<float>(10, 2.5f));
+  EXPECT_EQ(counts[0] + counts[1] + counts[2], kDraws);
+  EXPECT_GT(std::min({counts[0], counts[1], counts[2]}), kDraws / 4);
+}
+
+TEST(Sampler, ARuleThatDropsNothingChangesNoDraw) {
+  const std::vector<float> logits = RandomLogits(500, 7);
+  Sampler plain({.seed = 11});
+  Sampler neutral({.top_k = 500, .seed = 11});
+  Sampler wide({.top_k = 1'000'000, .top_p = 1.0, .seed = 11});
+  for (int64_t draw = 0; draw < 500; ++draw) {
+    const int32_t token = plain.Sample(logits, draw).token;
+    EXPECT_EQ(neutral.Sample(logits, draw).token, token);
+    EXPECT_EQ(wide.Sample(logits, draw).token, token);
+  }
+}
+
+TEST(Sampler, TheSameSeedGivesTheSameDrawsInAnyOrder) {
+  const std::vector<float> logits = RandomLogits(500, 8);
+  const std::vector<float> other = RandomLogits(300, 9);
+  Sampler forward({.top_p = 0.95, .seed = 21});
+  Sampler backward({.top_p = 0.95, .seed = 21});
+  std::map<int64_t, int32_t> tokens;
+  for (int64_t draw = 0; draw < 200; ++draw) {
+    tokens[draw] = forward.Sample(logits, draw).token;
+  }
+  for (int64_t draw = 199; draw >= 0; --draw) {
+    backward.Sample(other, draw);  // What else was sampled does not matter.
+    EXPECT_EQ(backward.Sample(logits, draw).token, tokens[draw]);
+  }
+}
+
+TEST(Sampler, OtherSeedsAndBranchesGiveOtherDraws) {
+  const std::vector<float> logits(1000, 0.0f);
+  Sampler a({.seed = 1});
+  Sampler b({.seed = 2});
+  Sampler branch({.seed = 1}, 1);
+  int same_seed = 0;
+  int same_branch = 0;
+  for (int64_t draw = 0; draw < 1000; ++draw) {
+    const int32_t token = a.Sample(logits, draw).token;
+    same_seed += token == b.Sample(logits, draw).token;
+    same_branch += token == branch.Sample(logits, draw).token;
+  }
+  // 1 is expected by chance; 12 or more has a chance below 1e-8.
+  EXPECT_LT(same_seed, 12);
+  EXPECT_LT(same_branch, 12);
+}
+
+TEST(Sampler, ATemperatureNearZeroIsGreedy) {
+  const std::vector<float> logits = RandomLogits(1000, 10);
+  const int32_t best = Sampler({.temperature = 0}).Sample(logits, 0).token;
+  for (const double temperature : {1e-6, 1e-30, 1e-300, 5e-324}) {
+    Sampler sampler({.temperature = temperature});
+    for (int64_t draw = 0; draw < 20; ++draw) {
+      EXPECT_EQ(sampler.Sample(logits, draw).token, best) << temperature;
+    }
+  }
+}
+
+TEST(Sampler, OneHugeLogitAlwaysWins) {
+  std::vector<float> logits = RandomLogits(1000, 11);
+  logits[777] = 1e38f;
+  for (const double top_p : {0.5, 1.0}) {
+    Sampler sampler({.temperature = 100, .top_p = top_p});
+    EXPECT_EQ(sampler.Sample(logits, 3).token, 777);
+  }
+}
+
+TEST(Sampler, ABannedTokenIsNeverDrawn) {
+  std::vector<float> logits(8, 0.0f);
+  for (const size_t banned : {0u, 3u, 7u}) logits[banned] = -kInf;
+  const std::vector<int> counts = Counts({}, logits);
+  EXPECT_EQ(counts[0] + counts[3] + counts[7], 0);
+  EXPECT_EQ(Sampler({.temperature = 0}).Sample(logits, 0).token, 1);
+}
+
+TEST(Sampler, StaysInTheVocabularyWhateverTheLogits) {
+  const std::vector<std::vector<float>> kRows = {{kNan, kNan, kNan},
+                                                 {-kInf, -kInf},
+                                                 {kInf, 1, kInf},
+                                                 {kNan, 2, kInf},
+                                                 {3.4e38f, -3.4e38f},
+                                                 {1e-45f, 0},
+                                                 {7}};
+  for (const auto& row : kRows) {
+    for (const double temperature : {0.0, 1e-300, 1.0, 100.0}) {
+      for (const double top_p : {0.1, 1.0}) {
+        Sampler sampler({.temperature = temperature,
+                         .top_k = 2,
+                         .top_p = top_p,
+                         .logprobs = 3});
+        const SampledToken sampled = sampler.Sample(row, 1);
+        EXPECT_GE(sampled.token, 0);
+        EXPECT_LT(sampled.token, static_cast<int32_t>(row.size()));
+        EXPECT_LE(sampled.top.size(), row.size());
+      }
+    }
+  }
+  Sampler sampler({.top_p = 0.9});
+  EXPECT_EQ(sampler.Sample(std::vector<float>{kNan, 5, -kInf}, 0).token, 1);
+}
+
+TEST(Sampler, AVocabularyOfOneGivesItsToken) {
+  EXPECT_EQ(Sampler({.top_p = 0.5}).Sample(std::vector<float>{-3}, 0).token, 0);
+}
+
+TEST(Sampler, LogprobsAreOfTheRawDistribution) {
+  const std::vector<float> logits = {1, 3, 2, 3};
+  Sampler sampler({.temperature = 0, .top_k = 2, .logprobs = 3});
+  const SampledToken sampled = sampler.Sample(logits, 0);
+  const double log_sum =
+      std::log(std::exp(1.0) + 2 * std::exp(3.0) + std::exp(2.0));
+  ASSERT_EQ(sampled.top.size(), 3u);
+  EXPECT_EQ(sampled.top[0].token, 1);
+  EXPECT_EQ(sampled.top[1].token, 3);
+  EXPECT_EQ(sampled.top[2].token, 2);
+  // One float32 rounding of a value below 4, and the exponentials'.
+  EXPECT_NEAR(sampled.top[2].logprob, 2 - log_sum, 0x1p-21);
+  EXPECT_NEAR(sampled.logprob, 3 - log_sum, 0x1p-21);
+}
+
+TEST(Sampler, ReportsNoMoreLogprobsThanAsked) {
+  const std::vector<float> logits = RandomLogits(100, 12);
+  Sampler none({});
+  EXPECT_TRUE(none.Sample(logits, 0).top.empty());
+  EXPECT_EQ(none.Sample(logits, 0).logprob, 0);
+  Sampler chosen({.logprobs = 0});
+  EXPECT_TRUE(chosen.Sample(logits, 0).top.empty());
+  EXPECT_LT(chosen.Sample(logits, 0).logprob, 0);
+  Sampler many({.logprobs = 1000});
+  EXPECT_EQ(many.Sample(logits, 0).top.size(), size_t{kMaxLogprobs});
+}
+
+TEST(Sampler, TopLogprobsAreTheMostLikelyInOrder) {
+  const std::vector<float> logits = RandomLogits(3000, 13);
+  std::vector<float> sorted = logits;
+  std::sort(sorted.rbegin(), sorted.rend());
+  Sampler sampler({.logprobs = kMaxLogprobs});
+  const SampledToken sampled = sampler.Sample(logits, 0);
+  for (size_t i = 0; i < sampled.top.size(); ++i) {
+    const int32_t token = sampled.top[i].token;
+    EXPECT_EQ(logits[static_cast<size_t>(token)], sorted[i]);
+    EXPECT_EQ(sampled.top[i].logprob,
+              static_cast<float>(LogProbability(logits, token)));
+  }
+}
+
+TEST(LogProbability, MatchesTheLogSoftmaxInDouble) {
+  for (const float spread : {0.1f, 3.0f, 30.0f}) {
+    const std::vector<float> logits = RandomLogits(2000, 14, spread);
+    double sum = 0;
+    for (const float logit : logits) sum += std::exp(double{logit});
+    for (const int32_t token : {0, 999, 1999}) {
+      const double want = logits[static_cast<size_t>(token)] - std::log(sum);
+      // The shift by the maximum rounds an exponent by up to 2^-24 of it; only
+      // exponents above -16 weigh, so the sum is off by at most 2^-20 of it.
+      EXPECT_NEAR(LogProbability(logits, token), want, 0x1p-20);
+    }
+  }
+}
+
+TEST(LogProbability, DoesNotOverflow) {
+  EXPECT_NEAR(LogProbability(std::vector<float>{1e30f, 1e30f}, 0),
+              -std::log(2.0), 0x1p-22);
+  EXPECT_EQ(LogProbability(std::vector<float>{-1e30f}, 0), 0);
+}
+
+TEST(LogProbability, ProbabilitiesSumToOne) {
+  const std::vector<float> logits = RandomLogits(500, 15);
+  double sum = 0;
+  for (int32_t i = 0; i < 500; ++i) sum += std::exp(LogProbability(logits, i));
+  EXPECT_NEAR(sum, 1.0, 0x1p-21);
+}
+
+}  // namespace
+}  // namespace chela

@@ -1,0 +1,127 @@
+"""chela-cli and chela-server as scripts use them: stdout, stderr, exit codes, JSON."""
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+
+from conftest import DEMO_MODEL, ROOT
+
+PROMPT = "The old man looked at the sea"
+TEXT = ROOT / "tests" / "data" / "demo" / "text.txt"
+
+
+def test_generate_writes_only_the_text_to_stdout(server):
+    arguments = ("generate", "--prompt", PROMPT, "--max-tokens", "20", "--seed", "3")
+    plain = server.cli(*arguments)
+    result = json.loads(server.cli(*arguments, "--json").stdout)
+    assert plain.stdout == result["text"]
+    assert "tokens/s" in plain.stderr
+    assert result["usage"]["generated_tokens"] == len(result["tokens"])
+    assert set(result["timing"]) == {"queue_seconds", "prefill_seconds",
+                                     "time_to_first_token_seconds", "decode_seconds",
+                                     "tokens_per_second"}
+
+
+def test_the_prompt_may_come_from_standard_input(server):
+    flags = ("--max-tokens", "8", "--seed", "1")
+    given = server.cli("generate", *flags, "--prompt", PROMPT).stdout
+    assert server.cli("generate", *flags, input=PROMPT).stdout == given
+
+
+def test_a_refused_request_exits_1_with_the_status(server):
+    result = server.cli("generate", "--prompt", PROMPT, "--top-p", "2", check=False)
+    assert result.returncode == 1
+    assert "INVALID_ARGUMENT" in result.stderr
+    assert "top_p" in result.stderr
+    assert result.stdout == ""
+
+
+def test_bad_usage_exits_2(server):
+    assert server.cli("generate", "--no-such-flag", check=False).returncode == 2
+    assert server.cli(check=False).returncode == 2
+
+
+def test_nobody_there_exits_1_with_unavailable(server):
+    result = server.cli("info", "--target", "127.0.0.1:1", "--timeout", "5s", check=False)
+    assert result.returncode == 1
+    assert "UNAVAILABLE" in result.stderr
+
+
+def test_info_and_health(server):
+    info = json.loads(server.cli("info", "--json").stdout)
+    assert info["model"] == DEMO_MODEL.name
+    assert info["parameters"] > 0
+    assert info["state_slots"] >= 1
+    assert server.cli("health").returncode == 0
+
+
+def test_the_score_of_a_file_does_not_depend_on_how_it_is_given(server, tmp_path):
+    one = json.loads(server.cli("score", "--text-file", TEXT, "--json").stdout)
+    assert one == json.loads(server.cli("score", "--json", input=TEXT.read_text()).stdout)
+    bits = one["nll_nats"] / math.log(2) / one["bytes"]
+    assert math.isclose(one["bits_per_byte"], bits, rel_tol=1e-6)
+    assert one["bytes"] == TEXT.stat().st_size
+
+    twice = tmp_path / "two.txt"
+    twice.write_bytes(TEXT.read_bytes() + b"\x0c\n" + TEXT.read_bytes())
+    two = json.loads(server.cli("score", "--text-file", twice, "--json").stdout)
+    assert two["bytes"] == 2 * one["bytes"]
+    assert two["tokens"] == 2 * one["tokens"]
+    assert math.isclose(two["nll_nats"], 2 * one["nll_nats"], rel_tol=1e-9)
+
+
+def test_the_score_agrees_with_the_reference_model(server, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes(2 * TEXT.read_bytes() + b"\x0c\n" + TEXT.read_bytes())
+    served = json.loads(server.cli("score", "--text-file", text, "--json").stdout)
+    reference = json.loads(subprocess.run(
+        [sys.executable, "-B", "-m", "models.reference.evaluate", "--model", DEMO_MODEL, "--text",
+         text, "--device", "cpu"], check=True, capture_output=True, cwd=ROOT, timeout=300).stdout)
+    assert served["bytes"] == reference["bytes"]
+    assert served["tokens"] == reference["tokens"]
+    assert math.isclose(served["bits_per_byte"], reference["bits_per_byte"], rel_tol=0.005)
+
+
+def test_a_wrong_model_exits_1_with_one_line(programs, tmp_path):
+    result = subprocess.run([programs / "chela-server", "--model", tmp_path], capture_output=True,
+                            text=True, timeout=60)
+    assert result.returncode == 1
+    assert "config.json" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_check_says_what_the_server_would_use(programs):
+    result = subprocess.run([programs / "chela-server", "--model", DEMO_MODEL, "--check"],
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "state" in result.stdout
+
+
+def test_sigterm_lets_a_stream_finish_and_exits_0(start_server):
+    server = start_server()
+    with subprocess.Popen(
+            [server.programs / "chela-cli", "generate", "--target", server.target, "--prompt",
+             PROMPT, "--max-tokens", "1000", "--ignore-eos", "--seed", "1", "--json"],
+            stdout=subprocess.PIPE, text=True) as client:
+        server.wait_until_running(1)
+        assert server.stop() == 0
+        output = client.communicate(timeout=30)[0]
+    assert client.returncode == 0
+    assert json.loads(output)["usage"]["generated_tokens"] == 1000
+
+
+def test_a_second_signal_exits_3_at_once(start_server):
+    server = start_server("--drain-timeout", "60s")
+    with subprocess.Popen(
+            [server.programs / "chela-cli", "generate", "--target", server.target, "--prompt",
+             PROMPT, "--max-tokens", "60000", "--ignore-eos"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        server.wait_until_running(1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert server.process.poll() is None, "it did not wait for the stream"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=5) == 3
+        assert client.wait(timeout=10) == 1

@@ -1,0 +1,19 @@
+#include "tests/reference/matrix.h"
+
+namespace chela::reference {
+
+std::vector<Real> Multiply(const std::vector<Real>& x, const Matrix& weight) {
+  std::vector<Real> rounded;
+  for (const Real& value : x) rounded.push_back(Round(value, weight.dtype));
+  std::vector<Real> sums;
+  for (int64_t n = 0; n < weight.rows; ++n) {
+    Sum sum;
+    for (int64_t k = 0; k < weight.cols; ++k) {
+      sum.Add(rounded[static_cast<size_t>(k)] * Real(weight.at(n, k)));
+    }
+    sums.push_back(sum.Total());
+  }
+  return sums;
+}
+
+}  // namespace chela::reference

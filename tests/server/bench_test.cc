@@ -1,0 +1,146 @@
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "models/named_sizes.h"
+#include "server/tools/bench/decode_workload.h"
+#include "server/tools/bench/host.h"
+#include "server/tools/bench/paired_runs.h"
+#include "server/tools/bench/read_ceiling.h"
+#include "server/tools/bench/statistics.h"
+#include "server/tools/bench/step_bytes.h"
+
+namespace chela::bench {
+namespace {
+
+TEST(Percentile, IsASampleAtARankAndLinearBetweenRanks) {
+  const std::vector<double> samples = {40, 10, 30, 20};
+  EXPECT_EQ(Percentile(samples, 0), 10);
+  EXPECT_EQ(Percentile(samples, 1), 40);
+  EXPECT_EQ(Percentile(samples, 0.5), 25);
+  EXPECT_DOUBLE_EQ(Percentile(samples, 0.9), 37);
+  EXPECT_EQ(Percentile({7}, 0.99), 7);
+}
+
+TEST(Percentile, OfNothingIsZeroAndOfAnythingOutsideTheRangeIsAnEnd) {
+  EXPECT_EQ(Percentile({}, 0.5), 0);
+  EXPECT_EQ(Percentile({1, 2}, -1), 1);
+  EXPECT_EQ(Percentile({1, 2}, 2), 2);
+}
+
+TEST(Spread, IsInconclusiveOnceQuartilesAreFivePercentApart) {
+  const Spread close = Summarize({99, 100, 100, 100, 101});
+  EXPECT_EQ(close.median, 100);
+  EXPECT_EQ(close.min, 99);
+  EXPECT_EQ(close.max, 101);
+  EXPECT_TRUE(close.conclusive());
+  EXPECT_FALSE(Summarize({90, 95, 100, 105, 110}).conclusive());
+  EXPECT_FALSE(Summarize({}).conclusive());
+}
+
+// The table of named sizes in docs: megabytes of weights a step and of state
+// traffic a token, as printed there (so within half of its last digit; state:
+// two figures).
+struct NamedBytes {
+  const char* size;
+  double weight_megabytes;
+  double state_megabytes;
+};
+
+class StepBytesOfNamedSizes : public testing::TestWithParam<NamedBytes> {};
+
+TEST_P(StepBytesOfNamedSizes, AgreeWithTheTable) {
+  const NamedBytes& want = GetParam();
+  const auto config = NamedSize(want.size, LongConvKind::kHierarchical);
+  ASSERT_TRUE(config.ok()) << config.status();
+  const StepBytes bytes(*config);
+  // The table's weights leave out the embedding row of each sequence.
+  const double row = 2.0 * config->hidden_size;
+  EXPECT_NEAR((bytes.Weights(1, false) - row) / 1e6, want.weight_megabytes,
+              0.05);
+  EXPECT_NEAR(bytes.State() / 1e6, want.state_megabytes, 0.01);
+  EXPECT_EQ(bytes.Period(), 512);
+}
+
+// State: attention and convolutions, each rounded to 0.01 in the table.
+INSTANTIATE_TEST_SUITE_P(
+    Table, StepBytesOfNamedSizes,
+    testing::Values(NamedBytes{"31m", 62.5, 2.10 + 0.57},
+                    NamedBytes{"125m", 253.6, 9.44 + 1.29},
+                    NamedBytes{"350m", 694.0, 25.17 + 3.44},
+                    NamedBytes{"1.3b", 2596.0, 50.33 + 6.88}),
+    [](const auto& info) {
+      std::string name = info.param.size;
+      for (char& c : name) c = c == '.' ? '_' : c;
+      return name;
+    });
+
+TEST(StepBytes, CountStatesASequenceAndWeightsOnce) {
+  const auto config = NamedSize("31m", LongConvKind::kHierarchical);
+  ASSERT_TRUE(config.ok());
+  const StepBytes bytes(*config);
+  const double row = 2.0 * config->hidden_size;
+  EXPECT_DOUBLE_EQ(bytes.Step(8, false),
+                   bytes.Step(1, false) + 7 * (bytes.State() + row));
+}
+
+TEST(StepBytes, TouchMoreTapsWhenPositionsAreSpread) {
+  for (const LongConvKind kind :
+       {LongConvKind::kHierarchical, LongConvKind::kExplicit}) {
+    const auto config = NamedSize("31m", kind);
+    ASSERT_TRUE(config.ok());
+    const StepBytes bytes(*config);
+    EXPECT_DOUBLE_EQ(bytes.Weights(1, true), bytes.Weights(1, false));
+    EXPECT_GT(bytes.Weights(8, true), bytes.Weights(8, false));
+  }
+}
+
+TEST(ReadCeiling, ReadsAtAFinitePositiveRateWithEveryThreadCount) {
+  for (const int threads : {1, 2, 3}) {
+    auto ceiling = ReadCeiling::Create(threads, size_t{8} << 20);
+    ASSERT_TRUE(ceiling.ok()) << ceiling.status();
+    const double rate = (*ceiling)->Measure(0.001);
+    EXPECT_GT(rate, 0);
+    EXPECT_TRUE(std::isfinite(rate));
+  }
+}
+
+TEST(RunPairs, TimesEveryStepAndEndsWithTheStepsError) {
+  auto ceiling = ReadCeiling::Create(1, size_t{1} << 20);
+  ASSERT_TRUE(ceiling.ok()) << ceiling.status();
+  PairOptions options;
+  options.seconds = 0.001;
+  options.warm_up_seconds = 0;
+  options.pairs = 3;
+  options.min_steps = 20;
+  int64_t calls = 0;
+  const auto result = RunPairs(options, 1e6, **ceiling, [&calls] {
+    ++calls;
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_GE(result->pairs, 3);
+  EXPECT_GE(result->step_seconds.size(), 20u);
+  EXPECT_GE(calls, static_cast<int64_t>(result->step_seconds.size()));
+  EXPECT_GT(result->share.median, 0);
+
+  EXPECT_EQ(RunPairs(options, 1e6, **ceiling,
+                     [] { return absl::UnavailableError("device lost"); })
+                .status()
+                .code(),
+            absl::StatusCode::kUnavailable);
+}
+
+TEST(Host, KnowsItsCachesAndCores) {
+  EXPECT_GT(LastLevelCacheBytes(), 0);
+  EXPECT_GE(HostCores(), 1);
+  EXPECT_GE(StealSeconds(), 0);
+  EXPECT_GT(DescribeHost()["memory_bytes"], 0);
+}
+
+}  // namespace
+}  // namespace chela::bench

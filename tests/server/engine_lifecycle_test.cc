@@ -1,0 +1,348 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <deque>
+#include <thread>
+#include <vector>
+
+#include "server/engine/engine.h"
+#include "tests/server/engine_rig.h"
+
+namespace chela {
+namespace {
+
+using std::chrono::milliseconds;
+using test_support::Eventually;
+using test_support::Job;
+using test_support::Listener;
+using test_support::Recorder;
+using test_support::Rig;
+using test_support::StepGate;
+using test_support::WaitFor;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// More tokens than any of these tests waits for.
+constexpr int32_t kEndless = 65536;
+
+// A score that holds a slot and waits for input: the engine has nothing to do.
+std::shared_ptr<ScoreStream> HoldASlot(Rig& rig) {
+  auto silent = std::make_shared<ScoreStream>();
+  const int32_t before = rig.engine->Load().running;
+  EXPECT_TRUE(rig.engine->Submit(Job(silent)).ok());
+  EXPECT_TRUE(
+      Eventually([&] { return rig.engine->Load().running == before + 1; }));
+  return silent;
+}
+
+TEST(EngineLifecycleTest, FreesTheSlotOfACancelledRequestWithinOneStep) {
+  Rig rig({.slots = 1});
+  Listener listener;
+  ASSERT_TRUE(rig.engine->Submit(Job(listener, 4, kEndless)).ok());
+  listener.WaitForTokens(5);
+  StepGate gate(*rig.backend);
+  gate.WaitUntilHeld();
+  listener.stream()->Cancel();
+  // The step that is under way ends; no other one begins.
+  Recorder recorder(*rig.backend);
+  gate.Open();
+  const GenerationEnd end = listener.Wait();
+  EXPECT_EQ(end.reason, FinishReason::kCancelled);
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(recorder.steps(), IsEmpty());
+  EXPECT_EQ(rig.engine->Load().slots_free, 1);
+  EXPECT_EQ(rig.Metric("chela_cancel_to_free_seconds_count"), 1);
+  EXPECT_EQ(rig.Metric("chela_finished_total", ",reason=\"cancelled\""), 1);
+}
+
+TEST(EngineLifecycleTest, CancelsARequestThatWaitsForASlot) {
+  Rig rig({.slots = 1});
+  const auto silent = HoldASlot(rig);
+  Listener waiting;
+  ASSERT_TRUE(rig.engine->Submit(Job(waiting, 4, 4)).ok());
+  waiting.stream()->Cancel();
+  EXPECT_EQ(waiting.Wait().reason, FinishReason::kCancelled);
+  EXPECT_THAT(waiting.tokens(), IsEmpty());
+  EXPECT_EQ(rig.engine->Load().waiting, 0);
+  EXPECT_EQ(rig.Metric("chela_cancel_to_free_seconds_count"), 0);
+}
+
+TEST(EngineLifecycleTest, ClosesARequestCancelledBeforeSubmit) {
+  Rig rig;
+  Listener listener;
+  listener.stream()->Cancel();
+  ASSERT_TRUE(rig.engine->Submit(Job(listener, 4, 4)).ok());
+  EXPECT_EQ(listener.Wait().reason, FinishReason::kCancelled);
+  EXPECT_THAT(listener.tokens(), IsEmpty());
+}
+
+TEST(EngineLifecycleTest, EndsARunningRequestAtItsDeadline) {
+  Rig rig;
+  Listener listener;
+  GenerateJob job = Job(listener, 4, kEndless);
+  const Clock::time_point deadline = Clock::now() + milliseconds(60);
+  job.header.deadline = deadline;
+  ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
+  const GenerationEnd end = listener.Wait();
+  EXPECT_GE(Clock::now(), deadline);
+  EXPECT_EQ(end.reason, FinishReason::kDeadline);
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(static_cast<size_t>(end.usage.generated_tokens),
+            listener.tokens().size());
+  EXPECT_EQ(rig.engine->Load().slots_free, 4);
+}
+
+TEST(EngineLifecycleTest, EndsAWaitingRequestAtItsDeadlineWhileNothingRuns) {
+  Rig rig({.slots = 1});
+  const auto silent = HoldASlot(rig);
+  Listener listener;
+  GenerateJob job = Job(listener, 4, 4);
+  const Clock::time_point deadline = Clock::now() + milliseconds(30);
+  job.header.deadline = deadline;
+  ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
+  const GenerationEnd end = listener.Wait();
+  EXPECT_GE(Clock::now(), deadline);
+  EXPECT_EQ(end.reason, FinishReason::kDeadline);
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(end.status.message()), HasSubstr("waited"));
+  EXPECT_GT(end.usage.queue_seconds, 0);
+  EXPECT_EQ(end.usage.prefill_seconds, 0);
+}
+
+TEST(EngineLifecycleTest, RefusesADeadlineThatHasPassed) {
+  Rig rig;
+  Listener listener;
+  GenerateJob job = Job(listener, 4, 4);
+  job.header.deadline = Clock::now();
+  EXPECT_EQ(rig.engine->Submit(std::move(job)).code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(
+      rig.Metric("chela_admission_rejections_total", ",reason=\"deadline\""),
+      1);
+  EXPECT_FALSE(listener.ended());
+}
+
+TEST(EngineLifecycleTest, RefusesWhenTheQueueIsFullAndAcceptsAgainAfterwards) {
+  Rig rig({.slots = 1, .limits = {.max_waiting = 2}});
+  StepGate gate(*rig.backend);
+  std::deque<Listener> listeners(5);
+  ASSERT_TRUE(rig.engine->Submit(Job(listeners[0], 2, 1)).ok());
+  gate.WaitUntilHeld();
+  ASSERT_TRUE(rig.engine->Submit(Job(listeners[1], 20, 1)).ok());
+  ASSERT_TRUE(rig.engine->Submit(Job(listeners[2], 30, 1)).ok());
+  const EngineLoad load = rig.engine->Load();
+  EXPECT_EQ(load.running, 1);
+  EXPECT_EQ(load.waiting, 2);
+  EXPECT_EQ(load.queued_tokens, 50);
+  EXPECT_EQ(load.slots_total, 1);
+  EXPECT_EQ(load.slots_free, 0);
+  const absl::Status refused = rig.engine->Submit(Job(listeners[3], 2, 1));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("2 requests wait"));
+  EXPECT_EQ(
+      rig.Metric("chela_admission_rejections_total", ",reason=\"queue_full\""),
+      1);
+  gate.Open();
+  listeners[2].Wait();
+  EXPECT_TRUE(rig.engine->Submit(Job(listeners[4], 2, 1)).ok());
+  EXPECT_EQ(listeners[4].Wait().reason, FinishReason::kLength);
+}
+
+TEST(EngineLifecycleTest, TakesABurstForWhichSlotsAreFreeWithoutAQueue) {
+  Rig rig({.slots = 4, .limits = {.max_waiting = 0}});
+  std::deque<Listener> listeners(5);
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(rig.engine->Submit(Job(listeners[i], 2, kEndless)).ok());
+  }
+  EXPECT_EQ(rig.engine->Submit(Job(listeners[4], 2, 1)).code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+TEST(EngineLifecycleTest, RefusesJobsOutsideTheLimitsAndNamesTheField) {
+  Rig rig({.limits = {.max_prompt_tokens = 10, .max_output_tokens = 20}});
+  Listener listener;
+  const auto refusal = [&](const std::function<void(GenerateJob&)>& spoil) {
+    GenerateJob job = Job(listener, 4, 4);
+    spoil(job);
+    const absl::Status status = rig.engine->Submit(std::move(job));
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_EQ(refusal([](auto& job) { job.prompt.clear(); }),
+            "prompt: 0 tokens; want at least 1");
+  EXPECT_EQ(refusal([](auto& job) { job.prompt.resize(11); }),
+            "prompt: 11 tokens; want at most 10");
+  EXPECT_EQ(refusal([](auto& job) { job.prompt[2] = 258; }),
+            "prompt[2]: token id 258; want 0 to 257");
+  EXPECT_EQ(refusal([](auto& job) { job.prompt[0] = -1; }),
+            "prompt[0]: token id -1; want 0 to 257");
+  EXPECT_EQ(refusal([](auto& job) { job.max_tokens = 0; }),
+            "max_tokens: 0; want 1 to 20");
+  EXPECT_EQ(refusal([](auto& job) { job.max_tokens = 21; }),
+            "max_tokens: 21; want 1 to 20");
+  EXPECT_THAT(refusal([](auto& job) {
+                job.stop = {"a", ""};
+              }),
+              HasSubstr("stop[1]: an empty string"));
+  EXPECT_THAT(refusal([](auto& job) { job.sampling.temperature = NAN; }),
+              HasSubstr("temperature: nan"));
+  EXPECT_THAT(refusal([](auto& job) { job.sampling.top_k = -1; }),
+              HasSubstr("top_k: -1"));
+  EXPECT_THAT(refusal([](auto& job) { job.sampling.top_p = 0; }),
+              HasSubstr("top_p: 0"));
+  EXPECT_THAT(refusal([](auto& job) { job.sampling.logprobs = 21; }),
+              HasSubstr("logprobs: 21"));
+  EXPECT_THAT(refusal([](auto& job) { job.stream = nullptr; }),
+              HasSubstr("stream"));
+  EXPECT_EQ(
+      rig.Metric("chela_admission_rejections_total", ",reason=\"invalid\""),
+      12);
+}
+
+TEST(EngineLifecycleTest, FinishesWhatRunsAndWaitsWhileItDrains) {
+  Rig rig({.slots = 1});
+  StepGate gate(*rig.backend);
+  Listener running, waiting, late;
+  ASSERT_TRUE(rig.engine->Submit(Job(running, 2, 5)).ok());
+  gate.WaitUntilHeld();
+  ASSERT_TRUE(rig.engine->Submit(Job(waiting, 2, 5)).ok());
+  rig.engine->Drain();
+  EXPECT_TRUE(rig.engine->Load().draining);
+  EXPECT_EQ(rig.engine->Submit(Job(late, 2, 5)).code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_EQ(
+      rig.Metric("chela_admission_rejections_total", ",reason=\"draining\""),
+      1);
+  EXPECT_FALSE(rig.engine->WaitIdle(Clock::now() + milliseconds(5)));
+  gate.Open();
+  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
+  EXPECT_TRUE(running.ended());
+  EXPECT_TRUE(waiting.ended());
+  EXPECT_EQ(waiting.Wait().reason, FinishReason::kLength);
+}
+
+TEST(EngineLifecycleTest, StopsInTheMiddleAndClosesEverythingAsUnavailable) {
+  Rig rig({.slots = 1});
+  Listener running, waiting, late;
+  ASSERT_TRUE(rig.engine->Submit(Job(running, 2, kEndless)).ok());
+  running.WaitForTokens(3);
+  ASSERT_TRUE(rig.engine->Submit(Job(waiting, 2, 5)).ok());
+  rig.engine->Stop();
+  for (Listener* listener : {&running, &waiting}) {
+    EXPECT_TRUE(listener->ended());
+    const GenerationEnd end = listener->Wait();
+    EXPECT_EQ(end.reason, FinishReason::kError);
+    EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
+  }
+  EXPECT_EQ(rig.engine->Submit(Job(late, 2, 5)).code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_EQ(rig.engine->Load().slots_free, 1);
+  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now()));
+  rig.engine->Stop();  // Again: nothing happens.
+  running.stream()->Cancel();
+}
+
+TEST(EngineLifecycleTest, StopsFromTwoThreadsAtOnce) {
+  Rig rig;
+  std::thread other([&rig] { rig.engine->Stop(); });
+  rig.engine->Stop();
+  other.join();
+}
+
+TEST(EngineLifecycleTest, IsNotHeldUpByASilentScore) {
+  Rig rig;
+  const auto silent = HoldASlot(rig);
+  rig.engine->Drain();
+  const Clock::time_point deadline = Clock::now() + milliseconds(20);
+  EXPECT_FALSE(rig.engine->WaitIdle(deadline));
+  EXPECT_GE(Clock::now(), deadline);
+  rig.engine->Stop();
+  ASSERT_TRUE(silent->Result().has_value());
+  EXPECT_EQ(silent->Result()->status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(EngineLifecycleTest, ClosesEverythingOnceTheDeviceFails) {
+  Rig rig({.slots = 2});
+  int steps = 0;
+  rig.backend->SetHook([&steps](const StepRows&) {
+    return ++steps < 6 ? absl::OkStatus()
+                       : absl::InternalError("an illegal address");
+  });
+  std::deque<Listener> listeners(3);
+  const auto silent = std::make_shared<ScoreStream>();
+  ASSERT_TRUE(rig.engine->Submit(Job(silent)).ok());
+  for (Listener& listener : listeners) {
+    ASSERT_TRUE(rig.engine->Submit(Job(listener, 2, kEndless)).ok());
+  }
+  for (Listener& listener : listeners) {
+    const GenerationEnd end = listener.Wait();
+    EXPECT_EQ(end.reason, FinishReason::kError);
+    EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(end.status.message()),
+                HasSubstr("an illegal address"));
+  }
+  EXPECT_EQ(WaitFor(*silent).status.code(), absl::StatusCode::kUnavailable);
+  Listener late;
+  const absl::Status refused = rig.engine->Submit(Job(late, 2, 5));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("device failed"));
+  EXPECT_FALSE(rig.engine->Load().healthy);
+  rig.engine->Stop();
+  EXPECT_EQ(rig.faults, 1);
+  EXPECT_EQ(steps, 6);
+}
+
+TEST(EngineLifecycleTest, SleepsWhileThereIsNothingToDo) {
+  Rig rig({.slots = 1});
+  const auto silent = HoldASlot(rig);
+  Listener waiting;
+  GenerateJob job = Job(waiting, 4, 4);
+  job.header.deadline = Clock::now() + std::chrono::hours(1);
+  ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(milliseconds(100));
+  const double cpu_seconds =
+      static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+  EXPECT_LT(cpu_seconds, 0.05);  // Spinning would take all of 0.1.
+}
+
+TEST(EngineLifecycleTest, SurvivesManyClientsThatSubmitAndCancelAtOnce) {
+  Rig rig({.slots = 3});
+  std::vector<std::thread> clients;
+  for (uint32_t client = 0; client < 4; ++client) {
+    clients.emplace_back([&rig, client] {
+      for (uint32_t i = 0; i < 20; ++i) {
+        Listener listener;
+        const bool cancels = (client + i) % 2 == 0;
+        GenerateJob job = Job(listener, 1 + static_cast<int32_t>(40 * i) % 300,
+                              cancels ? kEndless : 6, i);
+        if (i % 5 == 3) job.header.deadline = Clock::now() + milliseconds(3);
+        const absl::Status status = rig.engine->Submit(std::move(job));
+        ASSERT_TRUE(status.ok() || absl::IsDeadlineExceeded(status));
+        if (!status.ok()) continue;
+        if (cancels) {
+          listener.WaitForTokens(i % 4);
+          listener.stream()->Cancel();
+        }
+        listener.Wait();
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_LE(rig.engine->Load().running, 3);
+    std::this_thread::yield();
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
+  const EngineLoad load = rig.engine->Load();
+  EXPECT_EQ(load.running, 0);
+  EXPECT_EQ(load.waiting, 0);
+  EXPECT_EQ(load.queued_tokens, 0);
+  EXPECT_EQ(load.slots_free, 3);
+}
+
+}  // namespace
+}  // namespace chela

@@ -1,0 +1,256 @@
+#include "tests/server/engine_rig.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "tests/server/metrics_page.h"
+#include "tests/support/tiny_model.h"
+
+namespace chela::test_support {
+namespace {
+
+constexpr std::chrono::seconds kPatience(30);  // sanitizers are slow
+
+const TinyModel& Checkpoint() {
+  static const TinyModel model;
+  return model;
+}
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    ADD_FAILURE() << value.status();
+    std::abort();
+  }
+  return *std::move(value);
+}
+
+}  // namespace
+
+StepGate::StepGate(HookedBackend& backend) {
+  backend.SetHook([state = state_](const StepRows&) {
+    std::unique_lock lock(state->mutex);
+    state->held = true;
+    state->changed.notify_all();
+    state->changed.wait(lock, [&] { return state->open; });
+    return absl::OkStatus();
+  });
+}
+
+void StepGate::WaitUntilHeld() {
+  std::unique_lock lock(state_->mutex);
+  EXPECT_TRUE(state_->changed.wait_for(lock, kPatience,
+                                       [this] { return state_->held; }));
+}
+
+void StepGate::Open() {
+  const std::lock_guard lock(state_->mutex);
+  state_->open = true;
+  state_->changed.notify_all();
+}
+
+Recorder::Recorder(HookedBackend& backend) {
+  backend.SetHook([state = state_](const StepRows& rows) {
+    const std::lock_guard lock(state->mutex);
+    state->steps.emplace_back(rows.segments.begin(), rows.segments.end());
+    return absl::OkStatus();
+  });
+}
+
+std::vector<std::vector<Segment>> Recorder::steps() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->steps;
+}
+
+int64_t Recorder::rows() const {
+  int64_t rows = 0;
+  for (const std::vector<Segment>& step : steps()) {
+    for (const Segment& segment : step) rows += segment.rows;
+  }
+  return rows;
+}
+
+Listener::Listener() {
+  stream_->SetCallback([state = state_, stream = stream_.get()] {
+    GenerationDelta delta = stream->Pop();
+    std::optional<GenerationEnd> end = stream->End();
+    const std::lock_guard lock(state->mutex);
+    EXPECT_FALSE(state->end.has_value()) << "a delta or an end after the end";
+    state->text += delta.text;
+    for (SampledToken& token : delta.tokens) {
+      state->tokens.push_back(std::move(token));
+    }
+    state->end = std::move(end);
+    state->changed.notify_all();
+  });
+}
+
+void Listener::WaitForTokens(size_t tokens) {
+  std::unique_lock lock(state_->mutex);
+  EXPECT_TRUE(state_->changed.wait_for(lock, kPatience, [&] {
+    return state_->tokens.size() >= tokens || state_->end.has_value();
+  }));
+}
+
+GenerationEnd Listener::Wait() {
+  std::unique_lock lock(state_->mutex);
+  const bool ended = state_->changed.wait_for(
+      lock, kPatience, [this] { return state_->end.has_value(); });
+  EXPECT_TRUE(ended);
+  return ended ? *state_->end : GenerationEnd();
+}
+
+std::string Listener::text() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->text;
+}
+
+std::vector<SampledToken> Listener::sampled() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->tokens;
+}
+
+std::vector<int32_t> Listener::tokens() const {
+  std::vector<int32_t> ids;
+  for (const SampledToken& token : sampled()) ids.push_back(token.token);
+  return ids;
+}
+
+bool Listener::ended() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->end.has_value();
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const Clock::time_point deadline = Clock::now() + kPatience;
+  while (!condition()) {
+    if (Clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  return true;
+}
+
+ScoreStream::End WaitFor(const ScoreStream& stream) {
+  EXPECT_TRUE(Eventually([&] { return stream.Result().has_value(); }));
+  return stream.Result().value_or(ScoreStream::End());
+}
+
+Rig::Rig(const RigOptions& options, bool start) {
+  BackendOptions cpu;
+  cpu.threads = options.threads;
+  backend = std::make_unique<HookedBackend>(Must(MakeBackend(cpu)));
+  auto weights = Must(Weights::Load(*backend, Checkpoint().directory()));
+  tokenizer =
+      Must(Tokenizer::Load(Checkpoint().directory(), weights->config()));
+  model = Must(ChelaModel::Create(*backend, std::move(weights),
+                                  options.limits.max_batch_tokens));
+  pool = Must(StatePool::Create(*backend, model->config(), options.slots));
+  if (!start) return;
+  engine =
+      Engine::Start(options.limits, *model, *pool, *tokenizer, metrics,
+                    [this](const absl::Status& status) {
+                      EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+                      ++faults;
+                    });
+}
+
+Rig::~Rig() {
+  if (engine != nullptr) engine->Stop();
+}
+
+std::vector<float> Rig::Feed(const std::vector<int32_t>& tokens,
+                             int64_t position, int64_t from) {
+  const StatePool::Slot slot = Must(pool->Acquire());
+  const size_t vocab = model->config().vocab_size;
+  const int64_t size = static_cast<int64_t>(tokens.size());
+  std::vector<float> logits;
+  while (position < size) {
+    const int64_t end =
+        std::min(size, (position / kChunkTokens + 1) * kChunkTokens);
+    StepPlan plan;
+    plan.tokens.assign(tokens.begin() + position, tokens.begin() + end);
+    plan.segments = {
+        {slot.id(), 0, static_cast<int32_t>(end - position), position}};
+    for (int64_t row = std::max(from, position); row < end; ++row) {
+      plan.logits_rows.push_back(static_cast<int32_t>(row - position));
+    }
+    std::vector<float> rows(plan.logits_rows.size() * vocab);
+    EXPECT_TRUE(model->Forward(plan, *pool, rows).ok());
+    logits.insert(logits.end(), rows.begin(), rows.end());
+    position = end;
+  }
+  return logits;
+}
+
+std::vector<int32_t> Rig::GenerateByHand(const GenerateJob& job) {
+  // One slot: what Feed acquires is the same state every time.
+  EXPECT_EQ(pool->num_slots(), 1);
+  Sampler sampler(job.sampling);
+  std::vector<int32_t> tokens = job.prompt;
+  std::vector<int32_t> generated;
+  int64_t position = 0;
+  for (int32_t i = 0; i < job.max_tokens; ++i) {
+    const int64_t last = static_cast<int64_t>(tokens.size()) - 1;
+    const std::vector<float> logits = Feed(tokens, position, last);
+    position = last + 1;
+    generated.push_back(sampler.Sample(logits, i).token);
+    tokens.push_back(generated.back());
+  }
+  return generated;
+}
+
+std::vector<double> Rig::ScoreByHand(const std::vector<int32_t>& prefix,
+                                     const std::vector<int32_t>& tokens) {
+  EXPECT_EQ(pool->num_slots(), 1);
+  const size_t vocab = model->config().vocab_size;
+  const int64_t size = static_cast<int64_t>(prefix.size());
+  std::vector<float> logits = Feed(prefix, 0, size - 1);
+  std::vector<int32_t> all = prefix;
+  all.insert(all.end(), tokens.begin(), tokens.end() - 1);
+  const std::vector<float> more = Feed(all, size, size);
+  logits.insert(logits.end(), more.begin(), more.end());
+  std::vector<double> scores;
+  for (size_t i = prefix.empty() ? 1 : 0; i < tokens.size(); ++i) {
+    const size_t row = prefix.empty() ? i - 1 : i;
+    scores.push_back(LogProbability(
+        std::span(logits).subspan(row * vocab, vocab), tokens[i]));
+  }
+  return scores;
+}
+
+double Rig::Metric(const std::string& name, const std::string& labels) const {
+  return ValueOf(Page(), name + "{model=\"tiny\"" + labels + "}");
+}
+
+std::vector<int32_t> Prompt(int32_t size, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> tokens = {256};
+  for (int32_t i = 1; i < size; ++i) {
+    tokens.push_back(static_cast<int32_t>(random() % 256));
+  }
+  return tokens;
+}
+
+GenerateJob Job(const Listener& listener, int32_t prompt, int32_t max_tokens,
+                uint32_t seed) {
+  GenerateJob job;
+  job.header.id = "test";
+  job.prompt = Prompt(prompt, seed);
+  job.max_tokens = max_tokens;
+  job.sampling.seed = seed;
+  job.ignore_eos = true;
+  job.stream = listener.stream();
+  return job;
+}
+
+ScoreJob Job(const std::shared_ptr<ScoreStream>& stream) {
+  ScoreJob job;
+  job.header.id = "score";
+  job.stream = stream;
+  return job;
+}
+
+}  // namespace chela::test_support

@@ -1,0 +1,136 @@
+#ifndef CHELA_TESTS_SERVER_ENGINE_RIG_H_
+#define CHELA_TESTS_SERVER_ENGINE_RIG_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/chela_model.h"
+#include "models/state_pool.h"
+#include "models/tokenizer.h"
+#include "server/engine/engine.h"
+#include "server/engine/score_stream.h"
+#include "server/engine/token_stream.h"
+#include "tests/server/hooked_backend.h"
+
+namespace chela::test_support {
+
+// Holds the engine inside a step, so that a test decides what it finds next.
+class StepGate {
+ public:
+  explicit StepGate(HookedBackend& backend);  // closed
+  ~StepGate() { Open(); }
+  void WaitUntilHeld();  // until a step stands before the gate
+  void Open();           // for good
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool open = false;
+    bool held = false;
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+// The segments of every step from now on.
+class Recorder {
+ public:
+  explicit Recorder(HookedBackend& backend);
+  std::vector<std::vector<Segment>> steps() const;
+  int64_t rows() const;  // of all steps together
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::vector<std::vector<Segment>> steps;
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+// A generation as its client sees it.
+class Listener {
+ public:
+  Listener();
+  const std::shared_ptr<TokenStream>& stream() const { return stream_; }
+  // Blocks until at least `tokens` tokens arrived, or the end.
+  void WaitForTokens(size_t tokens);
+  // Blocks until the end.
+  GenerationEnd Wait();
+  std::string text() const;
+  std::vector<int32_t> tokens() const;
+  std::vector<SampledToken> sampled() const;
+  bool ended() const;
+
+ private:
+  // Shared with the callback.
+  struct State {
+    mutable std::mutex mutex;
+    std::condition_variable changed;
+    std::string text;
+    std::vector<SampledToken> tokens;
+    std::optional<GenerationEnd> end;
+  };
+  std::shared_ptr<TokenStream> stream_ = std::make_shared<TokenStream>();
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+// Waits until a score ends.
+ScoreStream::End WaitFor(const ScoreStream& stream);
+// Waits until `condition` holds; fails the test after some seconds.
+bool Eventually(const std::function<bool()>& condition);
+
+struct RigOptions {
+  int32_t slots = 4;
+  EngineLimits limits = {};
+  int32_t threads = 1;
+};
+
+// A tiny random model, alone or served by an engine.
+class Rig {
+ public:
+  explicit Rig(const RigOptions& options = {}, bool start = true);
+  ~Rig();
+
+  // The answer that the model gives when it is driven by hand, one chunk or
+  // token a step, without an engine (which must not have been started).
+  std::vector<int32_t> GenerateByHand(const GenerateJob& job);
+  // Log-probabilities of `tokens` after `prefix`, which is read first, by hand.
+  // Without a prefix the first token has none.
+  std::vector<double> ScoreByHand(const std::vector<int32_t>& prefix,
+                                  const std::vector<int32_t>& tokens);
+
+  std::string Page() const { return metrics.Render(); }
+  double Metric(const std::string& name, const std::string& labels = "") const;
+
+  std::unique_ptr<HookedBackend> backend;
+  std::unique_ptr<ChelaModel> model;
+  std::unique_ptr<StatePool> pool;
+  std::unique_ptr<Tokenizer> tokenizer;
+  Metrics metrics{"tiny"};
+  std::atomic<int> faults{0};
+  std::unique_ptr<Engine> engine;
+
+ private:
+  // Feeds tokens [position, end) of a sequence in its chunks; the logits of
+  // the rows from `from` on.
+  std::vector<float> Feed(const std::vector<int32_t>& tokens, int64_t position,
+                          int64_t from);
+};
+
+// `size` pseudo-random byte tokens after BOS.
+std::vector<int32_t> Prompt(int32_t size, uint32_t seed = 1);
+// Such a prompt, EOS ignored, at temperature 1 with this seed.
+GenerateJob Job(const Listener& listener, int32_t prompt, int32_t max_tokens,
+                uint32_t seed = 1);
+ScoreJob Job(const std::shared_ptr<ScoreStream>& stream);
+
+}  // namespace chela::test_support
+
+#endif  // CHELA_TESTS_SERVER_ENGINE_RIG_H_

@@ -1,0 +1,307 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <numeric>
+#include <vector>
+
+#include "server/engine/engine.h"
+#include "tests/server/engine_rig.h"
+
+namespace chela {
+namespace {
+
+using std::chrono::milliseconds;
+using test_support::Eventually;
+using test_support::Job;
+using test_support::Listener;
+using test_support::Prompt;
+using test_support::Recorder;
+using test_support::Rig;
+using test_support::RigOptions;
+using test_support::StepGate;
+using test_support::WaitFor;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+using Tokens = std::vector<int32_t>;
+
+ScoreStream::End ScoreCandidates(Rig& rig, Tokens prefix,
+                                 std::vector<Tokens> continuations) {
+  const auto stream = std::make_shared<ScoreStream>(std::move(prefix),
+                                                    std::move(continuations));
+  EXPECT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  return WaitFor(*stream);
+}
+
+ScoreStream::End ScorePieces(Rig& rig, const Tokens& text, size_t piece) {
+  const auto stream = std::make_shared<ScoreStream>();
+  EXPECT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  for (size_t at = 0; at < text.size(); at += piece) {
+    const size_t end = std::min(text.size(), at + piece);
+    stream->Append({text.begin() + at, text.begin() + end});
+  }
+  stream->Finish();
+  return WaitFor(*stream);
+}
+
+// All continuations by hand are one vector each; the engine's are floats. The
+// first one is derived from another token's: 4 roundings of doubles below 2^10
+// apart from the rounding to float.
+void ExpectScores(const std::vector<float>& got,
+                  const std::vector<double>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_NEAR(got[i], want[i], std::abs(want[i]) * 0x1p-24 + 0x1p-40) << i;
+  }
+}
+
+TEST(EngineScoreTest, ScoresCandidatesAsTheModelDoesByHand) {
+  Rig by_hand({.slots = 1}, /*start=*/false);
+  std::vector<Tokens> continuations = {
+      {7}, {}, {8, 9}, Prompt(5, 3), Prompt(300, 4), Prompt(2, 5)};
+  for (const int32_t slots : {1, 2, 4}) {
+    Rig rig({.slots = slots});
+    for (const int32_t prefix_size : {1, 255, 256, 300}) {
+      SCOPED_TRACE(::testing::Message()
+                   << slots << " slots, prefix " << prefix_size);
+      const Tokens prefix = Prompt(prefix_size, 2);
+      const auto end = ScoreCandidates(rig, prefix, continuations);
+      ASSERT_TRUE(end.status.ok()) << end.status;
+      ASSERT_EQ(end.continuations.size(), continuations.size());
+      double sum = 0;
+      int64_t tokens = 0;
+      for (size_t i = 0; i < continuations.size(); ++i) {
+        if (continuations[i].empty()) {
+          EXPECT_THAT(end.continuations[i], IsEmpty());
+          continue;
+        }
+        const auto want = by_hand.ScoreByHand(prefix, continuations[i]);
+        ExpectScores(end.continuations[i], want);
+        sum = std::accumulate(want.begin(), want.end(), sum);
+        tokens += static_cast<int64_t>(want.size());
+      }
+      EXPECT_EQ(end.totals.scored_tokens, tokens);
+      EXPECT_EQ(end.totals.tokens, tokens + prefix_size);
+      // Added up in another order: each sum rounds 309 times at most.
+      EXPECT_NEAR(end.totals.log_probability, sum,
+                  2 * 309 * 0x1p-53 * std::abs(sum) + 0x1p-30);
+    }
+    EXPECT_EQ(rig.engine->Load().slots_free, slots);
+  }
+}
+
+TEST(EngineScoreTest, LeavesTheFirstTokenUnscoredWithoutAPrefix) {
+  Rig by_hand({.slots = 1}, /*start=*/false);
+  Rig rig;
+  const Tokens text = Prompt(20, 6);
+  const auto end = ScoreCandidates(rig, {}, {text, {5}, {}});
+  ASSERT_TRUE(end.status.ok()) << end.status;
+  std::vector<double> want = by_hand.ScoreByHand({}, text);
+  want.insert(want.begin(), 0.0);
+  ExpectScores(end.continuations[0], want);
+  EXPECT_THAT(end.continuations[1], ElementsAre(0));
+  EXPECT_EQ(end.totals.tokens, 21);
+  EXPECT_EQ(end.totals.scored_tokens, 19);
+}
+
+TEST(EngineScoreTest, ReadsThePrefixOnceWithTwoSlotsAndAgainWithOne) {
+  const std::vector<Tokens> continuations = {
+      Prompt(10), Prompt(20), {3}, Prompt(30)};
+  Rig two({.slots = 2});
+  Recorder with_two(*two.backend);
+  ScoreCandidates(two, Prompt(100), continuations);
+  EXPECT_EQ(with_two.rows(), 100 + 9 + 19 + 29);
+
+  Rig one({.slots = 1});
+  Recorder with_one(*one.backend);
+  const auto end = ScoreCandidates(one, Prompt(100), continuations);
+  EXPECT_EQ(with_one.rows(), 3 * 100 + 9 + 19 + 29);
+  EXPECT_EQ(end.totals.tokens, 100 + 10 + 20 + 1 + 30);
+  EXPECT_EQ(one.Metric("chela_prompt_tokens_total"), 161);
+}
+
+TEST(EngineScoreTest, FeedsNothingButThePrefixForSingleTokens) {
+  Rig rig({.slots = 1});
+  Recorder recorder(*rig.backend);
+  const auto end = ScoreCandidates(rig, Prompt(50), {{1}, {2}, {3}});
+  EXPECT_EQ(recorder.rows(), 50);
+  EXPECT_EQ(end.totals.scored_tokens, 3);
+}
+
+TEST(EngineScoreTest, EndsAtOnceWhenThereIsNothingToScore) {
+  Rig rig;
+  EXPECT_TRUE(ScoreCandidates(rig, {}, {}).status.ok());
+  const auto end = ScoreCandidates(rig, {}, {{}, {4}});
+  EXPECT_TRUE(end.status.ok());
+  EXPECT_EQ(end.totals.scored_tokens, 0);
+  EXPECT_EQ(rig.engine->Load().slots_free, 4);
+}
+
+TEST(EngineScoreTest, GivesASlotToTheNextRequestWhenAScoreEndsUnread) {
+  Rig rig({.slots = 1});
+  const auto silent = std::make_shared<ScoreStream>();
+  ASSERT_TRUE(rig.engine->Submit(Job(silent)).ok());
+  Listener listener;
+  ASSERT_TRUE(rig.engine->Submit(Job(listener, 3, 2)).ok());
+  silent->Finish();
+  EXPECT_EQ(listener.Wait().reason, FinishReason::kLength);
+}
+
+TEST(EngineScoreTest, LetsScoresThatNeedTwoSlotsPassOneAfterTheOther) {
+  Rig rig({.slots = 2});
+  std::deque<std::shared_ptr<ScoreStream>> streams;
+  for (int i = 0; i < 4; ++i) {
+    streams.push_back(std::make_shared<ScoreStream>(
+        Prompt(30), std::vector<Tokens>{Prompt(4), Prompt(5)}));
+    ASSERT_TRUE(rig.engine->Submit(Job(streams.back())).ok());
+  }
+  for (const auto& stream : streams) {
+    EXPECT_TRUE(WaitFor(*stream).status.ok());
+    EXPECT_EQ(stream->Result()->continuations,
+              streams[0]->Result()->continuations);
+  }
+}
+
+TEST(EngineScoreTest, RefusesCandidatesOutsideTheVocabularyOrTheLimits) {
+  Rig rig({.limits = {.max_prompt_tokens = 10}});
+  const auto refusal = [&rig](Tokens prefix, std::vector<Tokens> after) {
+    return std::string(rig.engine
+                           ->Submit(Job(std::make_shared<ScoreStream>(
+                               std::move(prefix), std::move(after))))
+                           .message());
+  };
+  EXPECT_EQ(refusal(Prompt(11), {}), "prefix: 11 tokens; want at most 10");
+  EXPECT_EQ(refusal({300}, {}), "prefix[0]: token id 300; want 0 to 257");
+  EXPECT_EQ(refusal({1}, {{1}, {2, -5}}),
+            "continuations[1][1]: token id -5; want 0 to 257");
+  EXPECT_THAT(std::string(rig.engine->Submit(ScoreJob()).message()),
+              HasSubstr("stream"));
+}
+
+TEST(EngineScoreTest, ScoresATextInPiecesAsTheModelDoesByHand) {
+  Rig by_hand({.slots = 1}, /*start=*/false);
+  Rig rig;
+  for (const int32_t size : {2, 256, 257, 258, 700}) {
+    const Tokens text = Prompt(size, 8);
+    const auto scores = by_hand.ScoreByHand({}, text);
+    const double want = std::accumulate(scores.begin(), scores.end(), 0.0);
+    for (const size_t piece : {1, 7, 256, 1000}) {
+      SCOPED_TRACE(::testing::Message() << size << " in pieces of " << piece);
+      const auto end = ScorePieces(rig, text, piece);
+      ASSERT_TRUE(end.status.ok()) << end.status;
+      EXPECT_EQ(end.totals.tokens, size);
+      EXPECT_EQ(end.totals.scored_tokens, size - 1);
+      // The same splits and the same order of adding: the same bits.
+      EXPECT_EQ(end.totals.log_probability, want);
+    }
+  }
+}
+
+TEST(EngineScoreTest, ScoresNothingOfATextOfOneTokenOrNone) {
+  Rig rig;
+  EXPECT_TRUE(ScorePieces(rig, {}, 1).status.ok());
+  const auto end = ScorePieces(rig, {256}, 1);
+  EXPECT_TRUE(end.status.ok());
+  EXPECT_EQ(end.totals.tokens, 1);
+  EXPECT_EQ(end.totals.scored_tokens, 0);
+}
+
+TEST(EngineScoreTest, TakesNoMoreThanAChunkAheadOfWhatItRuns) {
+  Rig rig;
+  StepGate gate(*rig.backend);
+  const auto stream = std::make_shared<ScoreStream>();
+  ASSERT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  stream->Append(Prompt(1000));
+  gate.WaitUntilHeld();
+  EXPECT_EQ(stream->backlog(), 1000 - (kChunkTokens + 1));
+  stream->Finish();
+  gate.Open();
+  EXPECT_EQ(WaitFor(*stream).totals.tokens, 1000);
+}
+
+TEST(EngineScoreTest, TakesPartInNoStepWhileItWaitsForInput) {
+  Rig rig({.slots = 2});
+  const auto stream = std::make_shared<ScoreStream>();
+  ASSERT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  stream->Append(Prompt(100));  // Less than a chunk: it waits.
+  ASSERT_TRUE(Eventually([&] { return stream->backlog() == 0; }));
+  Recorder recorder(*rig.backend);
+  Listener listener;
+  ASSERT_TRUE(rig.engine->Submit(Job(listener, 10, 5)).ok());
+  listener.Wait();
+  EXPECT_EQ(recorder.rows(), 10 + 4);
+  EXPECT_EQ(rig.engine->Load().running, 1);
+  stream->Finish();
+  EXPECT_EQ(WaitFor(*stream).totals.scored_tokens, 99);
+}
+
+TEST(EngineScoreTest, FreesTheSlotOfASilentScoreThatIsCancelled) {
+  Rig rig({.slots = 1});
+  const auto stream = std::make_shared<ScoreStream>();
+  ASSERT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  ASSERT_TRUE(Eventually([&] { return rig.engine->Load().running == 1; }));
+  stream->Cancel();
+  EXPECT_EQ(WaitFor(*stream).status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(rig.engine->Load().slots_free, 1);
+  EXPECT_EQ(rig.Metric("chela_cancel_to_free_seconds_count"), 1);
+}
+
+TEST(EngineScoreTest, EndsASilentScoreAtItsDeadlineWithWhatItHas) {
+  Rig rig;
+  const auto stream = std::make_shared<ScoreStream>();
+  ScoreJob job = Job(stream);
+  job.header.deadline = Clock::now() + milliseconds(100);
+  stream->Append(Prompt(300));
+  ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
+  const auto end = WaitFor(*stream);
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(end.totals.tokens, 300);
+  EXPECT_EQ(end.totals.scored_tokens, kChunkTokens);
+}
+
+TEST(EngineScoreTest, RefusesAPieceOutsideTheVocabulary) {
+  Rig rig;
+  const auto end = ScorePieces(rig, {1, 2, 400}, 3);
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(end.status.message()), HasSubstr("400"));
+  EXPECT_EQ(rig.engine->Load().slots_free, 4);
+}
+
+TEST(EngineScoreTest, ChangesNothingBesideGenerations) {
+  const Tokens text = Prompt(900, 11);
+  const std::vector<Tokens> after = {Prompt(40, 12), Prompt(270, 13)};
+  Rig alone({.slots = 2});
+  const auto pieces_alone = ScorePieces(alone, text, 100);
+  const auto candidates_alone = ScoreCandidates(alone, Prompt(300, 14), after);
+  Listener one;
+  ASSERT_TRUE(alone.engine->Submit(Job(one, 300, 100)).ok());
+  one.Wait();
+
+  Rig rig({.slots = 8, .limits = {.max_batch_tokens = 300}});
+  StepGate gate(*rig.backend);
+  std::deque<Listener> listeners(4);
+  for (Listener& listener : listeners) {
+    ASSERT_TRUE(rig.engine->Submit(Job(listener, 300, 100)).ok());
+  }
+  const auto pieces = std::make_shared<ScoreStream>();
+  ASSERT_TRUE(rig.engine->Submit(Job(pieces)).ok());
+  const auto candidates = std::make_shared<ScoreStream>(Prompt(300, 14), after);
+  ASSERT_TRUE(rig.engine->Submit(Job(candidates)).ok());
+  pieces->Append(text);
+  pieces->Finish();
+  gate.Open();
+  EXPECT_EQ(WaitFor(*pieces).totals.log_probability,
+            pieces_alone.totals.log_probability);
+  EXPECT_EQ(WaitFor(*candidates).continuations, candidates_alone.continuations);
+  for (Listener& listener : listeners) {
+    listener.Wait();
+    EXPECT_EQ(listener.tokens(), one.tokens());
+  }
+}
+
+}  // namespace
+}  // namespace chela

@@ -1,0 +1,312 @@
+#include "server/metrics/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "server/metrics/process_metrics.h"
+#include "tests/server/metrics_page.h"
+
+namespace chela {
+namespace {
+
+using test_support::ValueOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+int LinesStartingWith(const std::string& page, const std::string& start) {
+  int count = 0;
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.compare(0, start.size(), start) == 0) ++count;
+  }
+  return count;
+}
+
+TEST(MetricsTest, ShowsEveryClosedLabelAtZeroFromTheStart) {
+  const std::string page = Metrics("demo").Render();
+  EXPECT_EQ(LinesStartingWith(page, "chela_requests_total{"), 8 * 17);
+  EXPECT_EQ(LinesStartingWith(page, "chela_request_duration_seconds_count{"),
+            8);
+  EXPECT_EQ(LinesStartingWith(page, "chela_admission_rejections_total{"), 5);
+  EXPECT_EQ(LinesStartingWith(page, "chela_finished_total{"), 6);
+  EXPECT_EQ(LinesStartingWith(page, "chela_step_duration_seconds_count{"), 3);
+  EXPECT_EQ(LinesStartingWith(page, "chela_state_slots{"), 3);
+  EXPECT_EQ(
+      ValueOf(page, "chela_finished_total{model=\"demo\",reason=\"length\"}"),
+      0);
+}
+
+TEST(MetricsTest, NamesEveryMetricOfTheContract) {
+  Metrics metrics("demo");
+  metrics.SetModelInfo({{"fingerprint", "0123"}});
+  metrics.SetBuildInfo({{"version", "0.1.0"}});
+  const std::string page = metrics.Render();
+  for (const char* name : {"chela_requests_total counter",
+                           "chela_requests_running gauge",
+                           "chela_requests_waiting gauge",
+                           "chela_queued_tokens gauge",
+                           "chela_time_to_first_token_seconds histogram",
+                           "chela_inter_token_latency_seconds histogram",
+                           "chela_request_duration_seconds histogram",
+                           "chela_queue_duration_seconds histogram",
+                           "chela_prompt_tokens_total counter",
+                           "chela_generated_tokens_total counter",
+                           "chela_cached_prompt_tokens_total counter",
+                           "chela_finished_total counter",
+                           "chela_admission_rejections_total counter",
+                           "chela_batch_sequences histogram",
+                           "chela_batch_tokens histogram",
+                           "chela_step_duration_seconds histogram",
+                           "chela_state_slots gauge",
+                           "chela_state_bytes gauge",
+                           "chela_cancel_to_free_seconds histogram",
+                           "chela_model_info gauge",
+                           "chela_build_info gauge",
+                           "process_cpu_seconds_total counter",
+                           "process_resident_memory_bytes gauge",
+                           "process_virtual_memory_bytes gauge",
+                           "process_open_fds gauge",
+                           "process_max_fds gauge",
+                           "process_start_time_seconds gauge",
+                           "process_threads gauge"}) {
+    EXPECT_THAT(page, HasSubstr(std::string("# TYPE ") + name + "\n"));
+  }
+}
+
+TEST(MetricsTest, LabelsEveryChelaSeriesWithTheModelAndNoProcessSeries) {
+  std::istringstream lines(Metrics("my model").Render());
+  for (std::string line; std::getline(lines, line);) {
+    if (line.compare(0, 6, "chela_") == 0) {
+      EXPECT_THAT(line, HasSubstr("model=\"my model\""));
+    } else if (line.compare(0, 8, "process_") == 0) {
+      EXPECT_THAT(line, Not(HasSubstr("model=")));
+    } else {
+      EXPECT_EQ(line.at(0), '#') << line;
+    }
+  }
+}
+
+TEST(MetricsTest, CutsTheBucketsOfTheContract) {
+  const std::string page = Metrics("m").Render();
+  const auto bounds = [&page](const std::string& name) {
+    std::vector<std::string> found;
+    const std::string start = name + "_bucket{model=\"m\",le=\"";
+    std::istringstream lines(page);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.compare(0, start.size(), start) != 0) continue;
+      found.push_back(line.substr(start.size(),
+                                  line.find('"', start.size()) - start.size()));
+    }
+    return found;
+  };
+  EXPECT_EQ(bounds("chela_time_to_first_token_seconds"),
+            (std::vector<std::string>{"0.001", "0.0025", "0.005", "0.01",
+                                      "0.025", "0.05", "0.1", "0.25", "0.5",
+                                      "1", "2.5", "5", "10", "30", "+Inf"}));
+  EXPECT_EQ(
+      bounds("chela_inter_token_latency_seconds"),
+      (std::vector<std::string>{"0.0001", "0.00025", "0.0005", "0.001", "0.002",
+                                "0.003", "0.005", "0.0075", "0.01", "0.02",
+                                "0.05", "0.1", "0.25", "0.5", "1", "+Inf"}));
+}
+
+TEST(MetricsTest, CountsAnRpcUnderItsNameAndCode) {
+  Metrics metrics("m");
+  metrics.RequestFinished("score_stream", "CANCELLED", 0.2);
+  metrics.RequestFinished("score_stream", "CANCELLED", 0.3);
+  const std::string page = metrics.Render();
+  EXPECT_EQ(ValueOf(page,
+                    "chela_requests_total{model=\"m\",code=\"CANCELLED\",rpc="
+                    "\"score_stream\"}"),
+            2);
+  EXPECT_EQ(ValueOf(page,
+                    "chela_requests_total{model=\"m\",code=\"OK\",rpc="
+                    "\"score_stream\"}"),
+            0);
+  EXPECT_NEAR(ValueOf(page,
+                      "chela_request_duration_seconds_sum{model=\"m\",rpc="
+                      "\"score_stream\"}"),
+              0.5, 1e-12);
+}
+
+TEST(MetricsTest, NeverGrowsASeriesForALabelOutsideTheClosedSet) {
+  Metrics metrics("m");
+  metrics.RequestFinished("steal", "OK", 1);
+  metrics.RequestFinished("score", "EVIL", 1);
+  metrics.AdmissionRejected("bored");
+  metrics.GenerationFinished("tired");
+  const std::string page = metrics.Render();
+  for (const char* word : {"steal", "EVIL", "bored", "tired"}) {
+    EXPECT_THAT(page, Not(HasSubstr(word)));
+  }
+  EXPECT_EQ(ValueOf(page,
+                    "chela_requests_total{model=\"m\",code=\"UNKNOWN\",rpc="
+                    "\"score\"}"),
+            1);
+}
+
+TEST(MetricsTest, ObservesOnlyThePhasesThatRan) {
+  Metrics metrics("m");
+  metrics.ObserveStep({.sequences = 3,
+                       .tokens = 200,
+                       .prefill_seconds = 0.01,
+                       .sample_seconds = 0.001});
+  const std::string page = metrics.Render();
+  const auto count = [&page](const std::string& phase) {
+    return ValueOf(
+        page, "chela_step_duration_seconds_count{model=\"m\",phase=\"" + phase +
+                  "\"}");
+  };
+  EXPECT_EQ(count("prefill"), 1);
+  EXPECT_EQ(count("decode"), 0);
+  EXPECT_EQ(count("sample"), 1);
+  EXPECT_EQ(ValueOf(page, "chela_batch_sequences_sum{model=\"m\"}"), 3);
+  EXPECT_EQ(ValueOf(page, "chela_batch_tokens_bucket{model=\"m\",le=\"128\"}"),
+            0);
+  EXPECT_EQ(ValueOf(page, "chela_batch_tokens_bucket{model=\"m\",le=\"256\"}"),
+            1);
+}
+
+TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
+  Metrics metrics("m");
+  metrics.SetQueue(1, 2, 300);
+  metrics.SetSlots(5, 6, 7, 8000);
+  metrics.AddPromptTokens(10, 4);
+  metrics.AddPromptTokens(5, 0);
+  metrics.AddGeneratedTokens(3);
+  metrics.AdmissionRejected("queue_full");
+  metrics.GenerationFinished("eos");
+  metrics.ObserveQueue(1);
+  metrics.ObserveTimeToFirstToken(2);
+  metrics.ObserveInterTokenLatency(3);
+  metrics.ObserveCancelToFree(4);
+  const std::string page = metrics.Render();
+  const std::string m = "{model=\"m\"}";
+  EXPECT_EQ(ValueOf(page, "chela_requests_running" + m), 1);
+  EXPECT_EQ(ValueOf(page, "chela_requests_waiting" + m), 2);
+  EXPECT_EQ(ValueOf(page, "chela_queued_tokens" + m), 300);
+  EXPECT_EQ(ValueOf(page, "chela_state_slots{model=\"m\",state=\"free\"}"), 5);
+  EXPECT_EQ(ValueOf(page, "chela_state_slots{model=\"m\",state=\"active\"}"),
+            6);
+  EXPECT_EQ(ValueOf(page, "chela_state_slots{model=\"m\",state=\"cached\"}"),
+            7);
+  EXPECT_EQ(ValueOf(page, "chela_state_bytes" + m), 8000);
+  EXPECT_EQ(ValueOf(page, "chela_prompt_tokens_total" + m), 15);
+  EXPECT_EQ(ValueOf(page, "chela_cached_prompt_tokens_total" + m), 4);
+  EXPECT_EQ(ValueOf(page, "chela_generated_tokens_total" + m), 3);
+  EXPECT_EQ(ValueOf(page,
+                    "chela_admission_rejections_total{model=\"m\","
+                    "reason=\"queue_full\"}"),
+            1);
+  EXPECT_EQ(ValueOf(page, "chela_finished_total{model=\"m\",reason=\"eos\"}"),
+            1);
+  EXPECT_EQ(ValueOf(page, "chela_queue_duration_seconds_sum" + m), 1);
+  EXPECT_EQ(ValueOf(page, "chela_time_to_first_token_seconds_sum" + m), 2);
+  EXPECT_EQ(ValueOf(page, "chela_inter_token_latency_seconds_sum" + m), 3);
+  EXPECT_EQ(ValueOf(page, "chela_cancel_to_free_seconds_sum" + m), 4);
+}
+
+TEST(MetricsTest, ReplacesAnInfoMetricWhenItIsSetAgain) {
+  Metrics metrics("m");
+  metrics.SetModelInfo({{"fingerprint", "old"}});
+  metrics.SetModelInfo({{"fingerprint", "new"}});
+  const std::string page = metrics.Render();
+  EXPECT_EQ(ValueOf(page, "chela_model_info{model=\"m\",fingerprint=\"new\"}"),
+            1);
+  EXPECT_EQ(LinesStartingWith(page, "chela_model_info{"), 1);
+}
+
+TEST(MetricsTest, EscapesAModelNameWithQuotesAndNewlines) {
+  const std::string page = Metrics("a\"b\\c\nd").Render();
+  EXPECT_THAT(page, HasSubstr(R"(model="a\"b\\c\nd")"));
+}
+
+TEST(MetricsTest, RendersWhileOthersCount) {
+  Metrics metrics("m");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&metrics] {
+      for (int n = 0; n < 200; ++n) {
+        metrics.AddGeneratedTokens(1);
+        metrics.ObserveStep({.sequences = 1, .tokens = 1});
+        metrics.SetBuildInfo({{"version", std::to_string(n % 2)}});
+      }
+    });
+  }
+  for (int n = 0; n < 5; ++n) EXPECT_THAT(metrics.Render(), Not(IsEmpty()));
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(
+      ValueOf(metrics.Render(), "chela_generated_tokens_total{model=\"m\"}"),
+      600);
+}
+
+TEST(MetricsTest, PassesPromtoolWhereItIsInstalled) {
+  if (std::system("command -v promtool >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "no promtool on this machine";
+  }
+  Metrics metrics("m");
+  metrics.SetModelInfo({{"fingerprint", "0123"}});
+  metrics.SetBuildInfo({{"version", "0.1.0"}});
+  const std::string path =
+      ::testing::TempDir() + "chela_page_" + std::to_string(getpid());
+  std::ofstream(path) << metrics.Render();
+  EXPECT_EQ(std::system(("promtool check metrics < " + path).c_str()), 0);
+  std::filesystem::remove(path);
+}
+
+TEST(ProcessMetricsTest, ReportsThisProcess) {
+  const std::string page = Metrics("m").Render();
+  EXPECT_GT(ValueOf(page, "process_resident_memory_bytes"), 1 << 20);
+  EXPECT_GT(ValueOf(page, "process_virtual_memory_bytes"),
+            ValueOf(page, "process_resident_memory_bytes"));
+  EXPECT_GE(ValueOf(page, "process_open_fds"), 3);
+  EXPECT_GE(ValueOf(page, "process_max_fds"), 3);
+  EXPECT_GE(ValueOf(page, "process_threads"), 1);
+  EXPECT_GE(ValueOf(page, "process_cpu_seconds_total"), 0);
+  const double now = static_cast<double>(time(nullptr));
+  EXPECT_NEAR(ValueOf(page, "process_start_time_seconds"), now, 3600);
+}
+
+TEST(ProcessMetricsTest, ReadsBehindAProgramNameWithSpacesAndParentheses) {
+  const std::string proc =
+      ::testing::TempDir() + "chela_proc_" + std::to_string(getpid());
+  std::filesystem::create_directories(proc + "/self/fd");
+  std::ofstream(proc + "/self/stat")
+      << "42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 100 200 13 14 15 16 7 18 500 "
+         "12345 3 0\n";
+  std::map<std::string, double> got;
+  for (const auto& family : ProcessMetrics(proc).Collect()) {
+    got[family.name] = family.type == prometheus::MetricType::Counter
+                           ? family.metric.at(0).counter.value
+                           : family.metric.at(0).gauge.value;
+  }
+  EXPECT_DOUBLE_EQ(got["process_cpu_seconds_total"],
+                   300.0 / static_cast<double>(sysconf(_SC_CLK_TCK)));
+  EXPECT_EQ(got["process_threads"], 7);
+  EXPECT_EQ(got["process_virtual_memory_bytes"], 12345);
+  EXPECT_EQ(got["process_resident_memory_bytes"],
+            3.0 * static_cast<double>(sysconf(_SC_PAGESIZE)));
+  EXPECT_EQ(got["process_open_fds"], 0);
+  EXPECT_EQ(got.count("process_max_fds"), 0);
+  EXPECT_EQ(got.count("process_start_time_seconds"), 0);
+  std::filesystem::remove_all(proc);
+}
+
+TEST(ProcessMetricsTest, LeavesOutWhatCannotBeRead) {
+  EXPECT_THAT(ProcessMetrics("/nonexistent").Collect(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace chela
