@@ -13,7 +13,8 @@ RUN cmake --preset release && cmake --build --preset release
 RUN ctest --preset release -j2
 RUN mkdir -p /opt/chela/bin /opt/chela/share/chela \
   && cp build/release/bin/chela-server build/release/bin/chela-cli \
-    build/release/bin/chela-bench /opt/chela/bin/ \
+    build/release/bin/chela-bench build/release/bin/libchela_sentencepiece.so \
+    /opt/chela/bin/ \
   && strip /opt/chela/bin/* \
   && cp -r models/chela-demo /opt/chela/share/chela/ \
   && cp LICENSE /opt/chela/share/chela/ \

@@ -23,7 +23,8 @@ endfunction()
 
 # chela_test(<name> SOURCES <files> LINKS <targets> [LABELS <labels>])
 #
-# An executable of GoogleTest cases, each of them a ctest case.
+# An executable of GoogleTest cases, each of them a ctest case. The target
+# <label>_tests builds the executables of a label.
 function(chela_test name)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "SOURCES;LINKS;LABELS")
   add_executable(${name} ${ARG_SOURCES})
@@ -34,6 +35,12 @@ function(chela_test name)
   chela_compile_options(${name})
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT 300 LABELS "${ARG_LABELS}")
+  foreach(label IN LISTS ARG_LABELS)
+    if(NOT TARGET ${label}_tests)
+      add_custom_target(${label}_tests)
+    endif()
+    add_dependencies(${label}_tests ${name})
+  endforeach()
 endfunction()
 
 # The flags every target of ours gets, and no one else's.

@@ -78,6 +78,10 @@ constexpr uint64_t kOdd1 = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio
 constexpr uint64_t kOdd2 = 0xbf58476d1ce4e5b9;  // splitmix64's multipliers
 constexpr uint64_t kOdd3 = 0x94d049bb133111eb;
 
+uint64_t Step(uint64_t lane, uint64_t word) {
+  return std::rotl(lane ^ (word * kOdd1), 29) * kOdd2 + kOdd3;
+}
+
 uint64_t Mix(uint64_t x) {
   x = (x ^ (x >> 30)) * kOdd2;
   x = (x ^ (x >> 27)) * kOdd3;
@@ -112,24 +116,27 @@ std::optional<size_t> FirstUnusable(std::span<const std::byte> data,
   return FirstAtLeast<uint16_t>(data, static_cast<uint16_t>(threshold));
 }
 
-void ContentHash::AddWord(uint64_t word, int lane) {
-  lanes_[lane] = std::rotl(lanes_[lane] ^ (word * kOdd1), 29) * kOdd2 + kOdd3;
-}
-
 void ContentHash::Add(std::span<const std::byte> bytes) {
-  AddWord(bytes.size(), 0);
-  size_t i = 0;
-  for (; i + 32 <= bytes.size(); i += 32) {
-    for (int lane = 0; lane < 4; ++lane) {
-      AddWord(LoadWord<uint64_t>(&bytes[i + 8 * static_cast<size_t>(lane)]),
-              lane);
-    }
+  // In locals: bytes may alias anything, so members would be stored and
+  // loaded again for every word.
+  uint64_t a = Step(lanes_[0], bytes.size());
+  uint64_t b = lanes_[1];
+  uint64_t c = lanes_[2];
+  uint64_t d = lanes_[3];
+  const std::byte* from = bytes.data();
+  size_t left = bytes.size();
+  for (; left >= 32; from += 32, left -= 32) {
+    a = Step(a, LoadWord<uint64_t>(from));
+    b = Step(b, LoadWord<uint64_t>(from + 8));
+    c = Step(c, LoadWord<uint64_t>(from + 16));
+    d = Step(d, LoadWord<uint64_t>(from + 24));
   }
-  for (int lane = 0; i < bytes.size(); i += 8, ++lane) {
-    uint64_t word = 0;
-    std::memcpy(&word, &bytes[i], std::min<size_t>(8, bytes.size() - i));
-    AddWord(word, lane);
-  }
+  uint64_t rest[4] = {};
+  if (left > 0) std::memcpy(rest, from, left);
+  lanes_[0] = Step(a, rest[0]);
+  lanes_[1] = Step(b, rest[1]);
+  lanes_[2] = Step(c, rest[2]);
+  lanes_[3] = Step(d, rest[3]);
 }
 
 void ContentHash::Add(std::string_view text) {

@@ -30,10 +30,10 @@ absl::StatusOr<std::string> FindModel(const std::vector<std::string>& places) {
 
 std::string BaseName(const std::string& directory) {
   std::error_code error;
-  const fs::path path = fs::weakly_canonical(directory, error);
-  const std::string name =
-      (error ? fs::path(directory) : path).filename().string();
-  return name.empty() ? "model" : name;
+  fs::path path = fs::weakly_canonical(directory, error);
+  if (error) path = directory;
+  if (!path.has_filename()) path = path.parent_path();  // "demo/"
+  return path.has_filename() ? path.filename().string() : "model";
 }
 
 std::string ExecutableDirectory() {

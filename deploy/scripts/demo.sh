@@ -18,6 +18,7 @@ stop_server() {
 trap stop_server EXIT
 trap 'exit 130' INT TERM
 
+touch "$work/log"
 "$bin/chela-server" --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
   2>"$work/log" &
 server=$!

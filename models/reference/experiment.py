@@ -39,7 +39,7 @@ def apply_change(settings, change):
 
 def score_model(trainer, path, tokenizer_folder, workers):
     """Bits per byte of the trained model on one file, as its checkpoint would give them."""
-    documents, model = split_documents(read_text(path)), trainer.model
+    documents, model = split_documents(read_text(path)), trainer.model.eval()
     if "transformer" not in trainer.settings:
         checkpoint = Checkpoint(model.config, stored(model.config, model.merged_tensors()),
                                 device=trainer.device)

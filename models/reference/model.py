@@ -2,8 +2,8 @@
 
 Same equations as `equations.py`, on batches that start from an empty state. Two things differ from
 a checkpoint: a short convolution may be the sum of parallel branches of several lengths (they are
-linear and parallel, so their sum is one kernel, exactly: re-parameterisation), and products that
-share an input are one product.
+linear and parallel, so their sum is one kernel, exactly: re-parameterisation), and there may be
+dropout.
 """
 import math
 
@@ -79,9 +79,10 @@ class LongConv(nn.Module):
 class Layer(nn.Module):
     """One layer. Matrices are [out, in] and have the names of the checkpoint."""
 
-    def __init__(self, config, branches, decay):
+    def __init__(self, config, branches, decay, dropout):
         super().__init__()
-        self.config = c = config
+        self.config, self.dropout = config, dropout
+        c = config
         d, z, v, f = c.hidden_size, c.shared_dim, c.value_dim, c.intermediate_size
         self.norm1, self.norm2 = (Norm(d, c.norm, c.norm_eps) for _ in range(2))
         self.short_conv, self.long_conv = ShortConv(d, branches), LongConv(d, c.long_conv)
@@ -111,15 +112,9 @@ class Layer(nn.Module):
         out = F.elu(affine) + 1 if kind == "elu1" else F.silu(affine) if kind == "silu" else affine
         return out.to(zz.dtype).unflatten(-1, (self.config.num_heads, -1))
 
-    def _products_of_c(self, c):
-        """zz, reset gate, update gate and candidate before the reset: one product."""
-        parts = [getattr(self.attention, name) for name in
-                 ("shared_proj", "reset_gate", "update_gate", "candidate_proj")]
-        weight = torch.cat([part.weight for part in parts]).to(c.dtype)
-        bias = torch.cat([part.bias for part in parts]).to(c.dtype)
-        sizes = [len(part.bias) for part in parts]
-        zz, reset, update, candidate = F.linear(c, weight, bias).split(sizes, dim=-1)
-        return F.silu(zz), F.silu(reset), torch.sigmoid(update), candidate
+    def _linear(self, x, name):
+        part = getattr(self.attention, name)
+        return F.linear(x, part.weight.to(x.dtype), part.bias.to(x.dtype))
 
     def _feed_forward(self, n):
         down = self.ffn.down_proj.weight.to(n.dtype)
@@ -129,22 +124,26 @@ class Layer(nn.Module):
         gate, up = F.linear(n, both).chunk(2, dim=-1)
         return F.linear(F.silu(gate) * up, down)
 
-    def forward(self, x):
-        """x [B, T, d] -> [B, T, d]."""
-        attention = self.attention
+    def _dropped(self, x):
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def forward(self, x, tables):
+        """x [B, T, d] -> [B, T, d]; tables: powers of the decay (training_ops.decay_tables)."""
+        heads, attention = self.config.num_heads, self.attention
         u = self.norm1(x)
         c = self.long_conv(self.short_conv(u))
-        zz, reset, update, candidate = self._products_of_c(c)
-        w = F.silu(F.linear(u, attention.value_proj.weight.to(u.dtype),
-                            attention.value_proj.bias.to(u.dtype)))
-        o = ops.linear_attention(self._phi(zz, "q"), self._phi(zz, "k"),
-                                 w.unflatten(-1, (self.config.num_heads, -1)), attention.decay)
+        # Products of c are apart here: joining their gradients would cost more than it saves.
+        zz, w = F.silu(self._linear(c, "shared_proj")), F.silu(self._linear(u, "value_proj"))
+        o = ops.linear_attention(self._phi(zz, "q"), self._phi(zz, "k"), w.unflatten(-1, (heads, -1)),
+                                 tables)
         wide = o if o.dtype == torch.float64 else o.float()
         o = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.norm_eps)
         o = (o.flatten(-2) * attention.norm.weight).to(x.dtype)
+        reset, update = F.silu(self._linear(c, "reset_gate")), self._linear(c, "update_gate").sigmoid()
+        candidate = self._linear(c, "candidate_proj")
         h = F.silu(candidate + F.linear(reset * o, attention.out_proj.weight.to(x.dtype)))
-        y = update * h + (1 - update) * x
-        return y + self._feed_forward(self.norm2(y))
+        y = update * self._dropped(h) + (1 - update) * x
+        return y + self._dropped(self._feed_forward(self.norm2(y)))
 
 
 class ChelaModel(nn.Module):
@@ -152,9 +151,10 @@ class ChelaModel(nn.Module):
 
     branches: lengths of the parallel short branches (the longest is short_conv.kernel_size).
     decay: lambda of every head, the same in all layers. activations: their type while training.
+    dropout: share of h and of the FFN's output that is left out in training mode.
     """
 
-    def __init__(self, config, branches=None, decay=None, activations=torch.float32):
+    def __init__(self, config, branches=None, decay=None, activations=torch.float32, dropout=0.0):
         super().__init__()
         self.config, self.activations = config, activations
         branches = branches or [config.short_conv.kernel_size]
@@ -165,7 +165,7 @@ class ChelaModel(nn.Module):
             raise ValueError(f"decay: {len(decay)} values; want one for each head")
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
-        self.layers = nn.ModuleList(Layer(config, branches, decay)
+        self.layers = nn.ModuleList(Layer(config, branches, decay, dropout)
                                     for _ in range(config.num_hidden_layers))
         self.norm = Norm(config.hidden_size, config.norm, config.norm_eps)
         self.lm_head = None
@@ -178,8 +178,10 @@ class ChelaModel(nn.Module):
     def forward(self, tokens):
         x = self.embed_tokens(tokens) * self.config.embedding_multiplier
         x = x.to(self.activations)
+        decay = self.layers[0].attention.decay
+        tables = ops.decay_tables(decay, tokens.shape[1], self.activations)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, tables)
         return self.norm(x)
 
     def merged_tensors(self):

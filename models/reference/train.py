@@ -26,7 +26,7 @@ from .transformer import TransformerConfig, TransformerModel
 
 LOG_EVERY = 50
 DEFAULTS = {"seed": 1, "schedule": "linear", "warmup_steps": 200, "cooldown": 0.5,
-            "clip_norm": 1.0, "precision": "bfloat16"}
+            "clip_norm": 1.0, "precision": "bfloat16", "dropout": 0.0}
 
 
 def load_settings(path):
@@ -43,10 +43,11 @@ def load_settings(path):
 def build_model(settings, device):
     activations = getattr(torch, settings["precision"])
     if "transformer" in settings:
-        model = TransformerModel(TransformerConfig(**settings["transformer"]), activations)
+        model = TransformerModel(TransformerConfig(**settings["transformer"]), activations,
+                                 settings["dropout"])
     else:
         model = ChelaModel(ModelConfig.from_dict(settings["model"]), settings.get("branches"),
-                           settings.get("decay"), activations)
+                           settings.get("decay"), activations, settings["dropout"])
     return model.to(device)
 
 

@@ -78,12 +78,15 @@ def hierarchical_convolution(a, taps0, taps, skip):
     return plain_hierarchical_convolution(a, taps0, taps, skip)
 
 
-def _decay_tables(decay, chunk, chunks):
-    """Powers of lambda for one chunk and between chunks, in float64; decay [H].
+def decay_tables(decay, length, dtype):
+    """Powers of lambda inside a chunk and between chunks of a sequence; decay [H].
 
-    inside [H, C, C] lambda^(i-j) for j <= i; since [H, C, 1] lambda^(i+1);
-    left [H, C, 1] lambda^(C-1-j); across [H, n, n] lambda^(C (n-1-m)) for m < n.
+    inside [H, 1, C, C] lambda^(i-j) for j <= i; since [H, 1, C, 1] lambda^(i+1);
+    left [H, 1, C, 1] lambda^(C-1-j); across [H, n, n] lambda^(C (n-1-m)) for m < n. Made once a
+    step, not in every layer: exponentials in float64 cost more than what they are used for.
     """
+    chunk = min(CHUNK, length)
+    chunks = -(-length // chunk)
     log = decay.double().log()[:, None, None]
     step = torch.arange(chunk, device=decay.device, dtype=torch.double)
     number = torch.arange(chunks, device=decay.device, dtype=torch.double)
@@ -91,29 +94,30 @@ def _decay_tables(decay, chunk, chunks):
     since = torch.exp(log * (step[:, None] + 1))
     left = torch.exp(log * (chunk - 1 - step[:, None]))
     across = torch.exp(log * chunk * (number[:, None] - 1 - number).clamp(min=0)).tril(-1)
-    return inside, since, left, across
+    wide = torch.promote_types(dtype, torch.float32)
+    inside, since, left = (x[:, None].to(wide) for x in (inside, since, left))
+    return inside, since, left, across.to(dtype)
 
 
-def linear_attention(q, k, w, decay):
+def linear_attention(q, k, w, tables):
     """o of queries and keys [B, T, H, dk] after phi and values [B, T, H, dv]; any T.
 
     Tile by tile: products inside a chunk, and the state before each chunk as one product over the
-    chunks. Everything is a matrix product in the type of w, accumulated in float32.
+    chunks. Everything is a matrix product in the type of w, accumulated in float32. tables: of
+    decay_tables for the same T and type.
     """
-    batch, length, heads, key_dim = q.shape
-    chunk = min(CHUNK, length)
-    chunks = -(-length // chunk)
+    batch, length, heads, _ = q.shape
+    inside, since, left, across = tables
+    chunk, chunks, kind = inside.shape[-1], across.shape[-1], w.dtype
     if chunks * chunk != length:
         q, k, w = (F.pad(x, (0, 0, 0, 0, 0, chunks * chunk - length)) for x in (q, k, w))
-    kind, wide = w.dtype, torch.promote_types(w.dtype, torch.float32)
-    inside, since, left, across = (x.to(wide) for x in _decay_tables(decay, chunk, chunks))
 
     def tiles(x):  # [B, T, H, e] -> [B, H, n, C, e]
         return x.reshape(batch, chunks, chunk, heads, -1).permute(0, 3, 1, 2, 4)
 
     qt, kt, wt = tiles(q), tiles(k), tiles(w)
-    products = (kt * left[:, None]).to(kind).transpose(-1, -2) @ wt  # [B, H, n, dk, dv]
-    before = (across.to(kind) @ products.flatten(-2)).reshape(products.shape)
-    scores = ((qt @ kt.transpose(-1, -2)) * inside[:, None]).to(kind)
-    out = scores @ wt + (qt * since[:, None]).to(kind) @ before
+    products = (kt * left).to(kind).transpose(-1, -2) @ wt  # [B, H, n, dk, dv]
+    before = (across @ products.flatten(-2)).reshape(products.shape)
+    scores = ((qt @ kt.transpose(-1, -2)) * inside).to(kind)
+    out = scores @ wt + (qt * since).to(kind) @ before
     return out.permute(0, 2, 3, 1, 4).reshape(batch, chunks * chunk, heads, -1)[:, :length]

@@ -44,9 +44,9 @@ def causal_attention(q, k, v):
 
 
 class TransformerLayer(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, dropout):
         super().__init__()
-        self.config = config
+        self.config, self.dropout = config, dropout
         d, f = config.hidden_size, config.intermediate_size
         self.norm1, self.norm2 = (Norm(d, "rmsnorm", config.norm_eps) for _ in range(2))
         self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
@@ -55,30 +55,34 @@ class TransformerLayer(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.down.weight)
 
-    def forward(self, x):
-        batch, length, width = x.shape
+    def _dropped(self, x):
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def forward(self, x, tables):
+        """x [B, T, d] -> [B, T, d]; tables: rotary_tables of T positions."""
+        batch, length, _ = x.shape
         heads = self.config.num_heads
         qkv = F.linear(self.norm1(x), self.qkv.weight.to(x.dtype))
         q, k, v = (part.reshape(batch, length, heads, -1).transpose(1, 2)
                    for part in qkv.chunk(3, dim=-1))
-        tables = rotary_tables(length, width // heads, self.config.rope_base, x.device)
         o = causal_attention(rotate(q, tables), rotate(k, tables), v)
-        x = x + F.linear(o.transpose(1, 2).reshape(x.shape), self.out.weight.to(x.dtype))
+        o = F.linear(o.transpose(1, 2).reshape(x.shape), self.out.weight.to(x.dtype))
+        x = x + self._dropped(o)
         n = self.norm2(x)
         both = torch.cat([self.gate.weight, self.up.weight]).to(x.dtype)
         gate, up = F.linear(n, both).chunk(2, dim=-1)
-        return x + F.linear(F.silu(gate) * up, self.down.weight.to(x.dtype))
+        return x + self._dropped(F.linear(F.silu(gate) * up, self.down.weight.to(x.dtype)))
 
 
 class TransformerModel(nn.Module):
     """tokens [B, T] -> the normed last layer [B, T, d]; the head is `head_weight`."""
 
-    def __init__(self, config, activations=torch.float32):
+    def __init__(self, config, activations=torch.float32, dropout=0.0):
         super().__init__()
         self.config, self.activations = config, activations
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
-        self.layers = nn.ModuleList(TransformerLayer(config)
+        self.layers = nn.ModuleList(TransformerLayer(config, dropout)
                                     for _ in range(config.num_hidden_layers))
         self.norm = Norm(config.hidden_size, "rmsnorm", config.norm_eps)
 
@@ -88,6 +92,8 @@ class TransformerModel(nn.Module):
     def forward(self, tokens):
         x = self.embed_tokens(tokens) * self.config.embedding_multiplier
         x = x.to(self.activations)
+        width = self.config.hidden_size // self.config.num_heads
+        tables = rotary_tables(tokens.shape[1], width, self.config.rope_base, x.device)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, tables)
         return self.norm(x)

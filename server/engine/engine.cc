@@ -1,7 +1,6 @@
 #include "server/engine/engine.h"
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -32,12 +31,12 @@ EngineImpl::EngineImpl(const EngineLimits& limits, ChelaModel& model,
       tokenizer_(tokenizer),
       metrics_(metrics),
       on_fault_(std::move(on_fault)),
-      max_rows_(std::min(limits.max_batch_tokens, model.max_rows())),
+      max_rows_(std::max(std::min(limits.max_batch_tokens, model.max_rows()),
+                         static_cast<int32_t>(kChunkTokens))),
       vocab_size_(model.config().vocab_size),
       slots_total_(pool.num_slots()),
       slot_bytes_(pool.slot_bytes()),
       wake_(std::make_shared<WakeSignal>()) {
-  assert(max_rows_ >= kChunkTokens);
   Publish(Count());
   thread_ = std::thread([this] { Loop(); });
 }
@@ -82,6 +81,7 @@ absl::Status EngineImpl::Enqueue(std::unique_ptr<Sequence> sequence) {
                     absl::DeadlineExceededError(
                         "the deadline had passed when the request arrived"));
   }
+  const int64_t queued_tokens = sequence->queued_tokens();
   absl::Status open;
   int64_t ahead = 0;
   bool full = false;
@@ -93,7 +93,7 @@ absl::Status EngineImpl::Enqueue(std::unique_ptr<Sequence> sequence) {
     // thread has just not come round to them.
     full = ahead - published_.slots_free >= limits_.max_waiting;
     if (open.ok() && !full) {
-      inbox_tokens_ += sequence->queued_tokens();
+      inbox_tokens_ += queued_tokens;
       inbox_.push_back(std::move(sequence));
       ++outstanding_;
     }

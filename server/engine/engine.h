@@ -47,10 +47,11 @@ class Engine {
  public:
   // Everything borrowed must outlive the engine; model and pool belong to its
   // thread from here on. A step has at most min(limits.max_batch_tokens,
-  // model.max_rows()) rows, which the caller keeps >= kChunkTokens; from slots
-  // + kChunkTokens on, a prompt's chunk never makes a decoding sequence miss a
-  // step. on_fault runs once, on the engine's thread, if the
-  // device failed: all streams have been closed with UNAVAILABLE.
+  // model.max_rows()) rows, but never less than one chunk: model.max_rows()
+  // must be kChunkTokens or more. From slots + kChunkTokens rows on, a prompt's
+  // chunk never makes a decoding sequence miss a step. on_fault runs once, on
+  // the engine's thread, if the device failed: all streams have been closed
+  // with UNAVAILABLE.
   static std::unique_ptr<Engine> Start(
       const EngineLimits& limits, ChelaModel& model, StatePool& pool,
       const Tokenizer& tokenizer, Metrics& metrics,

@@ -26,7 +26,7 @@ namespace chela {
 // one step; free slots and publish the counts, and only then close streams, so
 // that a client that got its end finds its slot free. Without work it sleeps
 // until the next deadline or a notification.
-class EngineImpl : public Engine {
+class EngineImpl final : public Engine {
  public:
   EngineImpl(const EngineLimits& limits, ChelaModel& model, StatePool& pool,
              const Tokenizer& tokenizer, Metrics& metrics,

@@ -46,22 +46,28 @@ constexpr const char* kRejections[] = {"queue_full", "draining", "deadline",
 constexpr const char* kFinishReasons[] = {"stop",      "length",   "eos",
                                           "cancelled", "deadline", "error"};
 
-const Buckets kFirstTokenSeconds = {.001, .0025, .005, .01, .025, .05, .1,
-                                    .25,  .5,    1,    2.5, 5,    10,  30};
-const Buckets kInterTokenSeconds = {.0001, .00025, .0005, .001, .002,
-                                    .003,  .005,   .0075, .01,  .02,
-                                    .05,   .1,     .25,   .5,   1};
-const Buckets kRequestSeconds = {.0005, .001, .0025, .005, .01, .025,
-                                 .05,   .1,   .25,   .5,   1,   2.5,
-                                 5,     10,   30,    60,   300};
-const Buckets kQueueSeconds = {.0001, .00025, .0005, .001, .0025, .005,
-                               .01,   .025,   .05,   .1,   .25,   .5,
-                               1,     2.5,    5,     10,   30};
-const Buckets kStepSeconds = {.00005, .0001, .00025, .0005, .001,
-                              .0025,  .005,  .01,    .025,  .05,
-                              .1,     .25,   .5,     1,     2.5};
-const Buckets kPowersOfTwo = {1,  2,   4,   8,   16,   32,
-                              64, 128, 256, 512, 1024, 2048};
+Buckets FirstTokenSeconds() {
+  return {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30};
+}
+Buckets InterTokenSeconds() {
+  return {.0001, .00025, .0005, .001, .002, .003, .005, .0075,
+          .01,   .02,    .05,   .1,   .25,  .5,   1};
+}
+Buckets RequestSeconds() {
+  return {.0005, .001, .0025, .005, .01, .025, .05, .1, .25,
+          .5,    1,    2.5,   5,    10,  30,   60,  300};
+}
+Buckets QueueSeconds() {
+  return {.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
+          .1,    .25,    .5,    1,    2.5,   5,    10,  30};
+}
+Buckets StepSeconds() {
+  return {.00005, .0001, .00025, .0005, .001, .0025, .005, .01,
+          .025,   .05,   .1,     .25,   .5,   1,     2.5};
+}
+Buckets PowersOfTwo() {
+  return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048};
+}
 
 }  // namespace
 
@@ -120,7 +126,7 @@ struct Metrics::Impl {
       *this, "chela_request_duration_seconds",
       "Time from the arrival of an RPC to its end."};
   Labelled<Histogram> durations{durations_family, "rpc", kRpcs,
-                                kRequestSeconds};
+                                RequestSeconds()};
   Family<Counter> rejections_family{*this, "chela_admission_rejections_total",
                                     "Requests that were refused unread."};
   Labelled<Counter> rejections{rejections_family, "reason", kRejections};
@@ -132,14 +138,15 @@ struct Metrics::Impl {
                               "Prompt tokens of the waiting requests."};
   Single<Histogram> queue{*this, "chela_queue_duration_seconds",
                           "Time from submission to a state slot.",
-                          kQueueSeconds};
+                          QueueSeconds()};
   Single<Histogram> first_token{
       *this, "chela_time_to_first_token_seconds",
-      "Time from submission to the first generated token.", kFirstTokenSeconds};
+      "Time from submission to the first generated token.",
+      FirstTokenSeconds()};
   Single<Histogram> inter_token{
       *this, "chela_inter_token_latency_seconds",
       "Time between consecutive generated tokens of one request.",
-      kInterTokenSeconds};
+      InterTokenSeconds()};
   Single<Counter> prompt_tokens{*this, "chela_prompt_tokens_total",
                                 "Prompt and scored tokens, cached ones "
                                 "included."};
@@ -154,17 +161,17 @@ struct Metrics::Impl {
   Single<Histogram> batch_sequences{*this, "chela_batch_sequences",
                                     "Sequences that took part in an engine "
                                     "step.",
-                                    kPowersOfTwo};
+                                    PowersOfTwo()};
   Single<Histogram> batch_tokens{*this, "chela_batch_tokens",
                                  "Tokens that an engine step fed to the model.",
-                                 kPowersOfTwo};
+                                 PowersOfTwo()};
   Family<Histogram> steps_family{
       *this, "chela_step_duration_seconds",
       "Duration of an engine step's forward pass (prefill if it held a prompt "
       "chunk, else decode) and of sampling."};
-  Histogram& prefill{steps_family.Add({{"phase", "prefill"}}, kStepSeconds)};
-  Histogram& decode{steps_family.Add({{"phase", "decode"}}, kStepSeconds)};
-  Histogram& sample{steps_family.Add({{"phase", "sample"}}, kStepSeconds)};
+  Histogram& prefill{steps_family.Add({{"phase", "prefill"}}, StepSeconds())};
+  Histogram& decode{steps_family.Add({{"phase", "decode"}}, StepSeconds())};
+  Histogram& sample{steps_family.Add({{"phase", "sample"}}, StepSeconds())};
   Family<Gauge> slots_family{*this, "chela_state_slots",
                              "Slots of recurrent state, by use."};
   Gauge& slots_free{slots_family.Add({{"state", "free"}})};
@@ -175,7 +182,7 @@ struct Metrics::Impl {
   Single<Histogram> cancel_to_free{
       *this, "chela_cancel_to_free_seconds",
       "Time from a cancel to the release of its state slot.",
-      kInterTokenSeconds};
+      InterTokenSeconds()};
 
   // An info metric is replaced as a whole when it is set again.
   void SetInfo(Family<Gauge>& family, Gauge*& current,

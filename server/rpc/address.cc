@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,24 @@ absl::Status Malformed(const std::string& text) {
       absl::StrCat("\"", text,
                    "\"; want HOST:PORT with a port of 0 .. 65535, an IPv6 host "
                    "in brackets"));
+}
+
+struct FreeAddresses {
+  void operator()(addrinfo* found) const { freeaddrinfo(found); }
+};
+using Resolved = std::unique_ptr<addrinfo, FreeAddresses>;
+
+absl::StatusOr<Resolved> Resolve(const Address& address) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const std::string port = absl::StrCat(address.port);
+  const int error =
+      getaddrinfo(address.host.c_str(), port.c_str(), &hints, &found);
+  if (error == 0) return Resolved(found);
+  return absl::NotFoundError(
+      absl::StrCat(address.host, ": ", gai_strerror(error)));
 }
 
 }  // namespace
@@ -66,18 +85,10 @@ bool Address::IsLoopback() const {
 }
 
 absl::Status WhyNotListen(const Address& address) {
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int error = getaddrinfo(
-      address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
-  if (error != 0) {
-    return absl::NotFoundError(
-        absl::StrCat(address.host, ": ", gai_strerror(error)));
-  }
+  absl::StatusOr<Resolved> found = Resolve(address);
+  if (!found.ok()) return found.status();
   absl::Status status = absl::OkStatus();
-  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+  for (const addrinfo* one = found->get(); one != nullptr; one = one->ai_next) {
     const int fd = socket(one->ai_family, one->ai_socktype, one->ai_protocol);
     const int on = 1;
     if (fd < 0 ||
@@ -87,8 +98,19 @@ absl::Status WhyNotListen(const Address& address) {
     }
     if (fd >= 0) close(fd);
   }
-  freeaddrinfo(found);
   return status;
+}
+
+void Knock(const Address& address) {
+  absl::StatusOr<Resolved> found = Resolve(address);
+  if (!found.ok()) return;
+  const addrinfo& one = **found;
+  const int fd =
+      socket(one.ai_family, one.ai_socktype | SOCK_NONBLOCK, one.ai_protocol);
+  if (fd < 0) return;
+  // Whether it succeeds does not matter: then nobody listens any more.
+  (void)connect(fd, one.ai_addr, one.ai_addrlen);
+  close(fd);
 }
 
 }  // namespace chela

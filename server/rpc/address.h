@@ -26,6 +26,9 @@ struct Address {
 // For the message after a listener failed without a reason.
 absl::Status WhyNotListen(const Address& address);
 
+// Connects to `address` on this machine and hangs up, to wake whoever listens.
+void Knock(const Address& address);
+
 }  // namespace chela
 
 #endif  // CHELA_SERVER_RPC_ADDRESS_H_

@@ -120,8 +120,7 @@ void Call::Refused(const absl::Status& status) {
 
 grpc::Status Call::End(const absl::Status& status) {
   absl::Status said = status;
-  if (absl::IsCancelled(status) && deadline_.has_value() &&
-      Clock::now() >= *deadline_) {
+  if (absl::IsCancelled(status) && DeadlinePassed()) {
     said = absl::DeadlineExceededError("the deadline passed");
   }
   grpc::Status out = ToGrpc(said);

@@ -77,7 +77,9 @@ class Call {
 
   const RpcRuntime& runtime() const { return runtime_; }
   const std::string& id() const { return id_; }
-  std::optional<Clock::time_point> deadline() const { return deadline_; }
+  bool DeadlinePassed() const {
+    return deadline_.has_value() && Clock::now() >= *deadline_;
+  }
   RequestHeader Header(int32_t priority) const;
 
   // The model, or UNAVAILABLE while there is none.

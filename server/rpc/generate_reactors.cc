@@ -122,7 +122,7 @@ void GenerateStreamReactor::Deliver() {
 void GenerateStreamReactor::FinishStream(const GenerationEnd& end) {
   NoteText(text_);
   const absl::Status status = TakeEnd(end);
-  if (broken_ || !end.status.ok() || absl::IsCancelled(status)) {
+  if (broken_ || (!status.ok() && end.reason != FinishReason::kDeadline)) {
     FinishCall(status);
     return;
   }

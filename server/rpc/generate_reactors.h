@@ -16,7 +16,11 @@ namespace chela {
 template <typename Base>
 class GenerationReactor : public CallReactor<Base> {
  public:
-  void OnCancel() final { stream_->Cancel(); }
+  void OnCancel() final {
+    // gRPC also cancels at the deadline, which the engine sees by itself and
+    // then counts as one.
+    if (!this->call().DeadlinePassed()) stream_->Cancel();
+  }
 
  protected:
   GenerationReactor(const RpcRuntime& runtime, const char* rpc,

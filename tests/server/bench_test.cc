@@ -1,6 +1,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -73,8 +74,8 @@ INSTANTIATE_TEST_SUITE_P(
                     NamedBytes{"125m", 253.6, 9.44 + 1.29},
                     NamedBytes{"350m", 694.0, 25.17 + 3.44},
                     NamedBytes{"1.3b", 2596.0, 50.33 + 6.88}),
-    [](const auto& info) {
-      std::string name = info.param.size;
+    [](const auto& sized) {
+      std::string name = sized.param.size;
       for (char& c : name) c = c == '.' ? '_' : c;
       return name;
     });
@@ -138,8 +139,55 @@ TEST(RunPairs, TimesEveryStepAndEndsWithTheStepsError) {
 TEST(Host, KnowsItsCachesAndCores) {
   EXPECT_GT(LastLevelCacheBytes(), 0);
   EXPECT_GE(HostCores(), 1);
-  EXPECT_GE(StealSeconds(), 0);
+  EXPECT_GE(ReadCoreTimes().steal_seconds, 0);
+  EXPECT_GE(ReadCoreTimes().others_seconds, ReadCoreTimes().steal_seconds);
   EXPECT_GT(DescribeHost()["memory_bytes"], 0);
+}
+
+constexpr char kSmallModel[] = R"({
+  "model_type": "chela", "architectures": ["ChelaForCausalLM"],
+  "vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_heads": 2,
+  "shared_dim": 8, "value_dim": 16, "intermediate_size": 24, "ffn": "swiglu",
+  "norm": "rmsnorm", "norm_eps": 1e-5, "feature_map": "elu1",
+  "short_conv": {"kernel_size": 4},
+  "long_conv": {"kind": "hierarchical", "length": 64, "base_length": 4},
+  "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 1,
+  "add_bos_token": true, "torch_dtype": "bfloat16"})";
+
+// Which floats of the state one step changes.
+std::vector<bool> ChangedByAStep(DecodeWorkload& workload) {
+  const auto before = workload.State(0);
+  EXPECT_TRUE(before.ok()) << before.status();
+  EXPECT_TRUE(workload.Step().ok());
+  const auto after = workload.State(0);
+  EXPECT_TRUE(after.ok()) << after.status();
+  std::vector<bool> changed;
+  for (size_t i = 0; i < before->size(); ++i) {
+    EXPECT_TRUE(std::isfinite((*after)[i])) << i;
+    changed.push_back((*before)[i] != (*after)[i]);
+  }
+  return changed;
+}
+
+TEST(DecodeWorkload, ASeededStateIsStruckWhereAPromptsStateIs) {
+  WorkloadOptions options;
+  const auto config = ModelConfig::Parse(kSmallModel);
+  ASSERT_TRUE(config.ok()) << config.status();
+  options.config = *config;
+  options.backend.threads = 1;
+  options.max_copies = 1;
+  auto workload = DecodeWorkload::Create(options);
+  ASSERT_TRUE(workload.ok()) << workload.status();
+  // Past N, so that every row was filled; the second position fires all
+  // levels (t + 1 = 2^S n).
+  for (const int64_t position : {100, 127}) {
+    SCOPED_TRACE(position);
+    ASSERT_TRUE((*workload)->Prefill(position, 32).ok());
+    (*workload)->SetPositions(1, position, false, 1);
+    const std::vector<bool> prompted = ChangedByAStep(**workload);
+    ASSERT_TRUE((*workload)->Seed(1, position, false, 1).ok());
+    EXPECT_EQ(ChangedByAStep(**workload), prompted);
+  }
 }
 
 }  // namespace

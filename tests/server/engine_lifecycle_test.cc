@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cmath>
 #include <ctime>
 #include <deque>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -112,96 +112,6 @@ TEST(EngineLifecycleTest, EndsAWaitingRequestAtItsDeadlineWhileNothingRuns) {
   EXPECT_EQ(end.usage.prefill_seconds, 0);
 }
 
-TEST(EngineLifecycleTest, RefusesADeadlineThatHasPassed) {
-  Rig rig;
-  Listener listener;
-  GenerateJob job = Job(listener, 4, 4);
-  job.header.deadline = Clock::now();
-  EXPECT_EQ(rig.engine->Submit(std::move(job)).code(),
-            absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(
-      rig.Metric("chela_admission_rejections_total", ",reason=\"deadline\""),
-      1);
-  EXPECT_FALSE(listener.ended());
-}
-
-TEST(EngineLifecycleTest, RefusesWhenTheQueueIsFullAndAcceptsAgainAfterwards) {
-  Rig rig({.slots = 1, .limits = {.max_waiting = 2}});
-  StepGate gate(*rig.backend);
-  std::deque<Listener> listeners(5);
-  ASSERT_TRUE(rig.engine->Submit(Job(listeners[0], 2, 1)).ok());
-  gate.WaitUntilHeld();
-  ASSERT_TRUE(rig.engine->Submit(Job(listeners[1], 20, 1)).ok());
-  ASSERT_TRUE(rig.engine->Submit(Job(listeners[2], 30, 1)).ok());
-  const EngineLoad load = rig.engine->Load();
-  EXPECT_EQ(load.running, 1);
-  EXPECT_EQ(load.waiting, 2);
-  EXPECT_EQ(load.queued_tokens, 50);
-  EXPECT_EQ(load.slots_total, 1);
-  EXPECT_EQ(load.slots_free, 0);
-  const absl::Status refused = rig.engine->Submit(Job(listeners[3], 2, 1));
-  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("2 requests wait"));
-  EXPECT_EQ(
-      rig.Metric("chela_admission_rejections_total", ",reason=\"queue_full\""),
-      1);
-  gate.Open();
-  listeners[2].Wait();
-  EXPECT_TRUE(rig.engine->Submit(Job(listeners[4], 2, 1)).ok());
-  EXPECT_EQ(listeners[4].Wait().reason, FinishReason::kLength);
-}
-
-TEST(EngineLifecycleTest, TakesABurstForWhichSlotsAreFreeWithoutAQueue) {
-  Rig rig({.slots = 4, .limits = {.max_waiting = 0}});
-  std::deque<Listener> listeners(5);
-  for (int i = 0; i < 4; ++i) {
-    ASSERT_TRUE(rig.engine->Submit(Job(listeners[i], 2, kEndless)).ok());
-  }
-  EXPECT_EQ(rig.engine->Submit(Job(listeners[4], 2, 1)).code(),
-            absl::StatusCode::kResourceExhausted);
-}
-
-TEST(EngineLifecycleTest, RefusesJobsOutsideTheLimitsAndNamesTheField) {
-  Rig rig({.limits = {.max_prompt_tokens = 10, .max_output_tokens = 20}});
-  Listener listener;
-  const auto refusal = [&](const std::function<void(GenerateJob&)>& spoil) {
-    GenerateJob job = Job(listener, 4, 4);
-    spoil(job);
-    const absl::Status status = rig.engine->Submit(std::move(job));
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    return std::string(status.message());
-  };
-  EXPECT_EQ(refusal([](auto& job) { job.prompt.clear(); }),
-            "prompt: 0 tokens; want at least 1");
-  EXPECT_EQ(refusal([](auto& job) { job.prompt.resize(11); }),
-            "prompt: 11 tokens; want at most 10");
-  EXPECT_EQ(refusal([](auto& job) { job.prompt[2] = 258; }),
-            "prompt[2]: token id 258; want 0 to 257");
-  EXPECT_EQ(refusal([](auto& job) { job.prompt[0] = -1; }),
-            "prompt[0]: token id -1; want 0 to 257");
-  EXPECT_EQ(refusal([](auto& job) { job.max_tokens = 0; }),
-            "max_tokens: 0; want 1 to 20");
-  EXPECT_EQ(refusal([](auto& job) { job.max_tokens = 21; }),
-            "max_tokens: 21; want 1 to 20");
-  EXPECT_THAT(refusal([](auto& job) {
-                job.stop = {"a", ""};
-              }),
-              HasSubstr("stop[1]: an empty string"));
-  EXPECT_THAT(refusal([](auto& job) { job.sampling.temperature = NAN; }),
-              HasSubstr("temperature: nan"));
-  EXPECT_THAT(refusal([](auto& job) { job.sampling.top_k = -1; }),
-              HasSubstr("top_k: -1"));
-  EXPECT_THAT(refusal([](auto& job) { job.sampling.top_p = 0; }),
-              HasSubstr("top_p: 0"));
-  EXPECT_THAT(refusal([](auto& job) { job.sampling.logprobs = 21; }),
-              HasSubstr("logprobs: 21"));
-  EXPECT_THAT(refusal([](auto& job) { job.stream = nullptr; }),
-              HasSubstr("stream"));
-  EXPECT_EQ(
-      rig.Metric("chela_admission_rejections_total", ",reason=\"invalid\""),
-      12);
-}
-
 TEST(EngineLifecycleTest, FinishesWhatRunsAndWaitsWhileItDrains) {
   Rig rig({.slots = 1});
   StepGate gate(*rig.backend);
@@ -267,16 +177,20 @@ TEST(EngineLifecycleTest, IsNotHeldUpByASilentScore) {
 TEST(EngineLifecycleTest, ClosesEverythingOnceTheDeviceFails) {
   Rig rig({.slots = 2});
   int steps = 0;
-  rig.backend->SetHook([&steps](const StepRows&) {
-    return ++steps < 6 ? absl::OkStatus()
-                       : absl::InternalError("an illegal address");
-  });
+  std::promise<void> submitted;
+  rig.backend->SetHook(
+      [&steps, all = submitted.get_future().share()](const StepRows&) {
+        all.wait();
+        return ++steps < 6 ? absl::OkStatus()
+                           : absl::InternalError("an illegal address");
+      });
   std::deque<Listener> listeners(3);
   const auto silent = std::make_shared<ScoreStream>();
   ASSERT_TRUE(rig.engine->Submit(Job(silent)).ok());
   for (Listener& listener : listeners) {
     ASSERT_TRUE(rig.engine->Submit(Job(listener, 2, kEndless)).ok());
   }
+  submitted.set_value();
   for (Listener& listener : listeners) {
     const GenerationEnd end = listener.Wait();
     EXPECT_EQ(end.reason, FinishReason::kError);
@@ -303,10 +217,12 @@ TEST(EngineLifecycleTest, SleepsWhileThereIsNothingToDo) {
   job.header.deadline = Clock::now() + std::chrono::hours(1);
   ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
   const std::clock_t before = std::clock();
-  std::this_thread::sleep_for(milliseconds(100));
+  std::this_thread::sleep_for(milliseconds(200));
   const double cpu_seconds =
       static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
-  EXPECT_LT(cpu_seconds, 0.05);  // Spinning would take all of 0.1.
+  // Spinning would take all of 0.2 on an idle machine, and its share of the
+  // cores on a busy one.
+  EXPECT_LT(cpu_seconds, 0.01);
 }
 
 TEST(EngineLifecycleTest, SurvivesManyClientsThatSubmitAndCancelAtOnce) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <random>
 #include <thread>
 #include <utility>
@@ -251,6 +253,25 @@ ScoreJob Job(const std::shared_ptr<ScoreStream>& stream) {
   job.header.id = "score";
   job.stream = stream;
   return job;
+}
+
+ScoreStream::End ScoreCandidates(Rig& rig, Tokens prefix,
+                                 std::vector<Tokens> continuations) {
+  const auto stream = std::make_shared<ScoreStream>(std::move(prefix),
+                                                    std::move(continuations));
+  EXPECT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  return WaitFor(*stream);
+}
+
+ScoreStream::End ScorePieces(Rig& rig, const Tokens& text, size_t piece) {
+  const auto stream = std::make_shared<ScoreStream>();
+  EXPECT_TRUE(rig.engine->Submit(Job(stream)).ok());
+  for (size_t at = 0; at < text.size(); at += piece) {
+    const size_t end = std::min(text.size(), at + piece);
+    stream->Append({text.begin() + at, text.begin() + end});
+  }
+  stream->Finish();
+  return WaitFor(*stream);
 }
 
 }  // namespace chela::test_support

@@ -21,6 +21,8 @@
 
 namespace chela::test_support {
 
+using Tokens = std::vector<int32_t>;
+
 // Holds the engine inside a step, so that a test decides what it finds next.
 class StepGate {
  public:
@@ -130,6 +132,11 @@ std::vector<int32_t> Prompt(int32_t size, uint32_t seed = 1);
 GenerateJob Job(const Listener& listener, int32_t prompt, int32_t max_tokens,
                 uint32_t seed = 1);
 ScoreJob Job(const std::shared_ptr<ScoreStream>& stream);
+
+// A score from Submit to its end; the text in pieces of `piece` tokens.
+ScoreStream::End ScoreCandidates(Rig& rig, Tokens prefix,
+                                 std::vector<Tokens> continuations);
+ScoreStream::End ScorePieces(Rig& rig, const Tokens& text, size_t piece);
 
 }  // namespace chela::test_support
 

@@ -35,7 +35,8 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
   CHELA_RETURN_IF_ERROR(workload->AddCopy(0));
   const int64_t wanted = 8 * LastLevelCacheBytes();
   const int64_t bytes = workload->weights().size_bytes();
-  for (int64_t copy = 1; copy * bytes < wanted; ++copy) {
+  for (int64_t copy = 1; copy * bytes < wanted && copy < options.max_copies;
+       ++copy) {
     CHELA_RETURN_IF_ERROR(workload->AddCopy(copy));
   }
   for (int32_t row = 0; row < options.max_batch; ++row) {
@@ -78,13 +79,23 @@ absl::Status DecodeWorkload::Seed(int32_t batch, int64_t position, bool spread,
                                   int64_t period) {
   const std::vector<float> state =
       SeededState(copies_[0].pool->layout().slot_floats);
+  for (Copy& copy : copies_) {
+    for (int32_t row = 0; row < batch; ++row) {
+      CHELA_RETURN_IF_ERROR(copy.pool->Restore(
+          std::as_bytes(std::span<const float>(state)), copy.slots[row]));
+    }
+  }
+  SetPositions(batch, position, spread, period);
+  return absl::OkStatus();
+}
+
+void DecodeWorkload::SetPositions(int32_t batch, int64_t position, bool spread,
+                                  int64_t period) {
   std::mt19937 random(7);
   for (Copy& copy : copies_) {
     copy.plan = StepPlan();
     copy.step = 0;
     for (int32_t row = 0; row < batch; ++row) {
-      CHELA_RETURN_IF_ERROR(copy.pool->Restore(
-          std::as_bytes(std::span<const float>(state)), copy.slots[row]));
       Segment segment;
       segment.slot = copy.slots[row].id();
       segment.first_row = row;
@@ -97,7 +108,13 @@ absl::Status DecodeWorkload::Seed(int32_t batch, int64_t position, bool spread,
     }
   }
   turn_ = 0;
-  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> DecodeWorkload::State(int32_t row) {
+  std::vector<float> state(copies_[0].pool->layout().slot_floats);
+  CHELA_RETURN_IF_ERROR(copies_[0].pool->Save(
+      copies_[0].slots[row], std::as_writable_bytes(std::span<float>(state))));
+  return state;
 }
 
 int32_t DecodeWorkload::Sample(int64_t row, int64_t draw) {

@@ -22,6 +22,7 @@ struct WorkloadOptions {
   BackendOptions backend;
   int32_t max_batch = 1;
   int32_t max_chunk = 256;  // tokens of a prefill step
+  int32_t max_copies = 64;  // of the weights, see DecodeWorkload
   double temperature = 1;   // of the sampler
 };
 
@@ -44,6 +45,9 @@ class DecodeWorkload {
   // not depend on them.
   absl::Status Seed(int32_t batch, int64_t position, bool spread,
                     int64_t period);
+  // The same, but the states stay as they are.
+  void SetPositions(int32_t batch, int64_t position, bool spread,
+                    int64_t period);
   // One token for each sequence of the copy whose turn it is: from the plan to
   // the sampled ids.
   absl::Status Step();
@@ -57,6 +61,8 @@ class DecodeWorkload {
   BackendInfo backend_info() const { return backend_->Info(); }
   int32_t copies() const { return static_cast<int32_t>(copies_.size()); }
   int64_t state_bytes() const { return copies_[0].pool->slot_bytes(); }
+  // The state of the first copy's sequence `row`.
+  absl::StatusOr<std::vector<float>> State(int32_t row);
 
  private:
   struct Copy {

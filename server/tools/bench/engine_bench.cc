@@ -192,7 +192,7 @@ absl::Status DecodeRows(const EngineBenchOptions& options,
 absl::Status RunEngineBench(const EngineBenchOptions& options,
                             const Output& output) {
   CHELA_RETURN_IF_ERROR(Check(options));
-  const double steal = StealSeconds();
+  const CoreTimes start = ReadCoreTimes();
   absl::StatusOr<std::unique_ptr<DecodeWorkload>> workload = Load(options);
   if (!workload.ok()) return workload.status();
   absl::StatusOr<std::unique_ptr<ReadCeiling>> ceiling =
@@ -223,7 +223,9 @@ absl::Status RunEngineBench(const EngineBenchOptions& options,
       object["prefill"].push_back(*std::move(row));
     }
   }
-  object["steal_seconds"] = StealSeconds() - steal;
+  const CoreTimes end = ReadCoreTimes();
+  object["steal_seconds"] = end.steal_seconds - start.steal_seconds;
+  object["others_seconds"] = end.others_seconds - start.others_seconds;
   return output.Write(object);
 }
 

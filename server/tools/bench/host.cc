@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -22,19 +23,26 @@ int64_t LastLevelCacheBytes() {
   return int64_t{32} << 20;
 }
 
-double StealSeconds() {
+CoreTimes ReadCoreTimes() {
   std::ifstream file("/proc/stat");
   std::string line;
   std::getline(file, line);
   std::istringstream fields(line);
   std::string name;
-  fields >> name;
-  // user nice system idle iowait irq softirq steal
-  double ticks = 0;
-  for (int field = 0; field < 8; ++field) {
-    if (!(fields >> ticks)) return 0;
-  }
-  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+  // cpu user nice system idle iowait irq softirq steal
+  double user = 0, nice = 0, system = 0, idle = 0, wait = 0, irq = 0, soft = 0;
+  CoreTimes times;
+  fields >> name >> user >> nice >> system >> idle >> wait >> irq >> soft >>
+      times.steal_seconds;
+  const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
+  timespec own = {};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+  const double own_seconds =
+      static_cast<double>(own.tv_sec) + 1e-9 * static_cast<double>(own.tv_nsec);
+  times.steal_seconds /= ticks;
+  times.others_seconds = (user + nice + system + irq + soft) / ticks +
+                         times.steal_seconds - own_seconds;
+  return times;
 }
 
 int32_t HostCores() {

@@ -11,9 +11,13 @@ namespace chela::bench {
 // does not say.
 int64_t LastLevelCacheBytes();
 
-// Seconds that other guests of this machine's host took from its cores since
-// it started, summed over the cores.
-double StealSeconds();
+// Time of the machine's cores since it started, summed over them.
+struct CoreTimes {
+  double steal_seconds =
+      0;  // taken by other guests of a virtual machine's host
+  double others_seconds = 0;  // steal, and busy with anything but this process
+};
+CoreTimes ReadCoreTimes();
 
 // Cores of the machine, also those this process may not use.
 int32_t HostCores();

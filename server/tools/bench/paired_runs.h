@@ -28,7 +28,7 @@ struct PairedResult {
   Spread share;                      // per pair: bytes / median step / ceiling
   Spread ceiling;                    // bytes a second
   int32_t pairs = 0;                 // kept
-  int32_t disturbed_pairs = 0;       // dropped: other guests took the cores
+  int32_t disturbed_pairs = 0;       // dropped: others took the cores
   bool warm = false;                 // ceilings agreed within 3% at the start
   bool conclusive = false;           // enough undisturbed pairs, close together
 
@@ -37,11 +37,11 @@ struct PairedResult {
 };
 
 // Times `step` and the ceiling side by side, in the order A B B A ...: a
-// machine whose speed drifts changes both. A pair during which other guests of
-// the host took more than 1% of the cores' time is dropped and another one run,
-// up to twice as many as asked for; if none was undisturbed all are kept, and
-// the result is inconclusive. `bytes` is what one step moves. Errors are those
-// of `step`.
+// machine whose speed drifts changes both. A pair during which other processes
+// or guests took more than 2% of the cores' time is dropped and another one
+// run, up to twice as many as asked for; if none was undisturbed all are kept,
+// and the result is inconclusive. `bytes` is what one step moves. Errors are
+// those of `step`.
 absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
                                       ReadCeiling& ceiling,
                                       absl::FunctionRef<absl::Status()> step);

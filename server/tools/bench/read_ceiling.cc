@@ -4,9 +4,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "server/tools/bench/statistics.h"
 
 namespace chela::bench {
 namespace {
@@ -88,20 +90,22 @@ double ReadCeiling::Measure(double seconds) {
   // Whole pages, so that each part begins aligned.
   const size_t words = bytes_ / parts / 4096 * 4096 / sizeof(uint64_t);
   std::atomic<uint64_t> total{0};
-  const auto start = Clock::now();
+  std::vector<double> rates;
   double elapsed = 0;
-  double passes = 0;
   do {
+    const auto start = Clock::now();
     pool_.Run(parts, [&](int64_t part) {
       total.fetch_add(sum(data_ + part * words, words),
                       std::memory_order_relaxed);
     });
-    ++passes;
-    elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+    const double pass =
+        std::chrono::duration<double>(Clock::now() - start).count();
+    rates.push_back(static_cast<double>(words * sizeof(uint64_t) * parts) /
+                    pass);
+    elapsed += pass;
   } while (elapsed < seconds);
   sum_ += total;
-  return passes * static_cast<double>(words * sizeof(uint64_t) * parts) /
-         elapsed;
+  return Percentile(rates, 0.5);
 }
 
 }  // namespace chela::bench

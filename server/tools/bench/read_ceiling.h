@@ -25,7 +25,8 @@ class ReadCeiling {
   ~ReadCeiling();
   ReadCeiling(const ReadCeiling&) = delete;
 
-  // Bytes a second over whole passes that take at least `seconds` together.
+  // Bytes a second: the median of whole passes that take at least `seconds`
+  // together.
   double Measure(double seconds);
 
  private:

@@ -1,0 +1,240 @@
+#include "server/rpc/convert.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "google/rpc/error_details.pb.h"
+#include "server/rpc/status.h"
+#include "tests/support/tiny_model.h"
+
+namespace chela {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+constexpr char kBadRequest[] = "type.googleapis.com/google.rpc.BadRequest";
+
+// Of the tiny model: bytes, BOS 256, EOS 257.
+class ConvertTest : public ::testing::Test {
+ protected:
+  ConvertTest()
+      : tokenizer_(
+            *Tokenizer::Load(model_.directory(), test_support::TinyConfig())) {
+    context_.tokenizer = tokenizer_.get();
+  }
+
+  absl::StatusOr<GenerateJob> Convert(const v1::GenerateRequest& request) {
+    return ToGenerateJob(request, context_, "");
+  }
+  static std::vector<std::string> WrongFields(const absl::Status& status) {
+    google::rpc::BadRequest details;
+    const auto payload = status.GetPayload(kBadRequest);
+    EXPECT_TRUE(payload.has_value());
+    if (payload.has_value()) details.ParseFromString(std::string(*payload));
+    std::vector<std::string> fields;
+    for (const auto& one : details.field_violations()) {
+      EXPECT_THAT(one.description(), HasSubstr("want"));
+      fields.push_back(one.field());
+    }
+    return fields;
+  }
+
+  test_support::TinyModel model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  ConvertContext context_;
+};
+
+v1::GenerateRequest Prompt(const std::string& text) {
+  v1::GenerateRequest request;
+  request.set_prompt(text);
+  return request;
+}
+
+TEST_F(ConvertTest, GivesAbsentFieldsTheDefaultsOfTheApi) {
+  const auto job = Convert(Prompt("ab"));
+
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_THAT(job->prompt, ElementsAre(256, 'a', 'b'));
+  EXPECT_EQ(job->max_tokens, 256);
+  EXPECT_EQ(job->sampling.temperature, 1);
+  EXPECT_EQ(job->sampling.top_p, 1);
+  EXPECT_EQ(job->sampling.top_k, 0);
+  EXPECT_EQ(job->sampling.logprobs, -1);
+  EXPECT_FALSE(job->ignore_eos);
+}
+
+TEST_F(ConvertTest, TakesDefaultsFromTheCheckpointAndThenTheRequest) {
+  context_.defaults.temperature = 0.5;
+  context_.defaults.top_k = 7;
+  context_.defaults.max_tokens = 9;
+  v1::GenerateRequest request = Prompt("a");
+  request.mutable_sampling()->set_top_k(0);
+
+  const auto job = Convert(request);
+
+  ASSERT_TRUE(job.ok());
+  EXPECT_EQ(job->sampling.temperature, 0.5);
+  EXPECT_EQ(job->sampling.top_k, 0) << "zero means zero";
+  EXPECT_EQ(job->max_tokens, 9);
+}
+
+TEST_F(ConvertTest, KeepsDefaultMaxTokensBelowTheServersCap) {
+  context_.max_output_tokens = 100;
+
+  EXPECT_EQ(Convert(Prompt("a"))->max_tokens, 100);
+}
+
+TEST_F(ConvertTest, DrawsADifferentSeedForEachRequestWithoutOne) {
+  EXPECT_NE(Convert(Prompt("a"))->sampling.seed,
+            Convert(Prompt("a"))->sampling.seed);
+}
+
+TEST_F(ConvertTest, KeepsTheSeedOfTheRequestEvenZero) {
+  v1::GenerateRequest request = Prompt("a");
+  request.mutable_sampling()->set_seed(0);
+
+  EXPECT_EQ(Convert(request)->sampling.seed, 0u);
+}
+
+TEST_F(ConvertTest, UsesPromptTokensWithoutBos) {
+  v1::GenerateRequest request;
+  request.mutable_prompt_tokens()->add_ids(5);
+
+  EXPECT_THAT(Convert(request)->prompt, ElementsAre(5));
+}
+
+TEST_F(ConvertTest, TakesAnEmptyPromptSinceTheModelAddsBos) {
+  EXPECT_THAT(Convert(Prompt(""))->prompt, ElementsAre(256));
+}
+
+TEST_F(ConvertTest, RefusesARequestWithoutAPrompt) {
+  EXPECT_THAT(WrongFields(Convert({}).status()), ElementsAre("prompt"));
+}
+
+TEST_F(ConvertTest, NamesEveryWrongFieldAtOnce) {
+  v1::GenerateRequest request = Prompt("a");
+  request.set_priority(101);
+  request.set_user(std::string(257, 'u'));
+  v1::SamplingParams& sampling = *request.mutable_sampling();
+  sampling.set_max_tokens(0);
+  sampling.set_temperature(std::numeric_limits<double>::quiet_NaN());
+  sampling.set_top_k(-1);
+  sampling.set_top_p(0);
+  sampling.set_logprobs(21);
+  sampling.add_stop("");
+  sampling.add_stop(std::string(1025, 's'));
+
+  const absl::Status status = Convert(request).status();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(WrongFields(status),
+              UnorderedElementsAre("priority", "user", "sampling.max_tokens",
+                                   "sampling.temperature", "sampling.top_k",
+                                   "sampling.top_p", "sampling.logprobs",
+                                   "sampling.stop[0]", "sampling.stop[1]"));
+}
+
+TEST_F(ConvertTest, TakesTheEndsOfEveryRange) {
+  for (const bool low : {true, false}) {
+    v1::GenerateRequest request = Prompt("a");
+    request.set_priority(low ? -100 : 100);
+    v1::SamplingParams& sampling = *request.mutable_sampling();
+    sampling.set_max_tokens(low ? 1 : context_.max_output_tokens);
+    sampling.set_temperature(low ? 0 : 100);
+    sampling.set_top_p(low ? 1e-9 : 1);
+    sampling.set_logprobs(low ? 0 : 20);
+    for (int i = 0; i < 16; ++i) sampling.add_stop(std::string(1024, 's'));
+    EXPECT_TRUE(Convert(request).ok()) << Convert(request).status();
+  }
+}
+
+TEST_F(ConvertTest, RefusesMoreThanSixteenStops) {
+  v1::GenerateRequest request = Prompt("a");
+  for (int i = 0; i < 17; ++i)
+    request.mutable_sampling()->add_stop(std::string(1, 's'));
+
+  EXPECT_THAT(WrongFields(Convert(request).status()),
+              ElementsAre("sampling.stop"));
+}
+
+TEST_F(ConvertTest, NamesTheFirstTokenOutsideTheVocabulary) {
+  v1::GenerateRequest request;
+  for (const int id : {1, 258, -1})
+    request.mutable_prompt_tokens()->add_ids(id);
+
+  const absl::Status status = Convert(request).status();
+
+  EXPECT_THAT(WrongFields(status), ElementsAre("prompt_tokens.ids[1]"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1 more"));
+}
+
+TEST_F(ConvertTest, RefusesAPromptAboveTheServersLimit) {
+  context_.max_prompt_tokens = 3;
+
+  EXPECT_TRUE(Convert(Prompt("ab")).ok());
+  EXPECT_THAT(WrongFields(Convert(Prompt("abc")).status()),
+              ElementsAre("prompt"));
+}
+
+TEST_F(ConvertTest, PutsThePrefixBeforeEachPath) {
+  const auto job = ToGenerateJob({}, context_, "request.");
+
+  EXPECT_THAT(WrongFields(job.status()), ElementsAre("request.prompt"));
+}
+
+TEST_F(ConvertTest, ScoresContinuationsAfterThePrefixWithBos) {
+  v1::ScoreRequest request;
+  request.set_prefix("a");
+  request.add_continuations()->set_text("b");
+  request.add_continuations()->mutable_tokens()->add_ids(3);
+
+  const auto tokens = ToScoreTokens(request, context_);
+
+  ASSERT_TRUE(tokens.ok());
+  EXPECT_THAT(tokens->prefix, ElementsAre(256, 'a'));
+  EXPECT_THAT(tokens->continuations,
+              ElementsAre(ElementsAre('b'), ElementsAre(3)));
+}
+
+TEST_F(ConvertTest, RefusesScoresWithoutContinuationsOrWithEmptyOnes) {
+  EXPECT_THAT(WrongFields(ToScoreTokens({}, context_).status()),
+              ElementsAre("continuations"));
+  v1::ScoreRequest request;
+  request.add_continuations()->set_text("");
+  request.add_continuations();
+  EXPECT_THAT(WrongFields(ToScoreTokens(request, context_).status()),
+              ElementsAre("continuations[0]", "continuations[1]"));
+}
+
+TEST_F(ConvertTest, SumsTheLogProbabilitiesOfAContinuation) {
+  const ScoreStream stream({256}, {{'a', 'b'}});
+  ScoreStream::End end;
+  end.continuations = {{-1.0f, -2.5f}};
+  v1::ScoreResponse out;
+
+  ToProto(stream, end, *tokenizer_, &out);
+
+  EXPECT_EQ(out.scores(0).log_probability(), -3.5);
+  EXPECT_EQ(out.scores(0).scored_tokens(), 2);
+  EXPECT_EQ(out.scores(0).tokens(1).bytes(), "b");
+}
+
+TEST_F(ConvertTest, DoesNotCountATokenWithoutContextAsScored) {
+  const ScoreStream stream({}, {{'a', 'b'}});
+  ScoreStream::End end;
+  end.continuations = {{0.0f, -2.5f}};
+  v1::ScoreResponse out;
+
+  ToProto(stream, end, *tokenizer_, &out);
+
+  EXPECT_EQ(out.scores(0).scored_tokens(), 1);
+}
+
+}  // namespace
+}  // namespace chela
