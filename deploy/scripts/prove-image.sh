@@ -53,7 +53,7 @@ buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}' "$image"
 container=$(buildah from --pull-never "$image")
 [[ $(in_image id -u) == 10001 ]]
 for tool in cc c++ gcc g++ cmake make; do
-  if in_image sh -c "command -v $tool"; then exit 1; fi
+  if in_image sh -c "command -v $tool" 2>/dev/null; then exit 1; fi
 done
 
 say "server"

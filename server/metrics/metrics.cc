@@ -71,8 +71,7 @@ Buckets PowersOfTwo() {
 
 }  // namespace
 
-// The families are held by value in the order of the page; the handles point
-// into them.
+// Families in the order of the page, and handles that point into them.
 struct Metrics::Impl {
   template <typename T>
   struct Family : prometheus::Family<T> {
@@ -148,8 +147,7 @@ struct Metrics::Impl {
       "Time between consecutive generated tokens of one request.",
       InterTokenSeconds()};
   Single<Counter> prompt_tokens{*this, "chela_prompt_tokens_total",
-                                "Prompt and scored tokens, cached ones "
-                                "included."};
+                                "Prompt and scored tokens."};
   Single<Counter> cached_tokens{*this, "chela_cached_prompt_tokens_total",
                                 "Prompt tokens whose state was kept from "
                                 "before."};

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from conftest import DEMO_MODEL, ROOT
+from running_server import DEMO_MODEL, ROOT, programs, server, start_server  # noqa: F401
 
 PROMPT = "The old man looked at the sea"
 TEXT = ROOT / "tests" / "data" / "demo" / "text.txt"
@@ -107,13 +107,13 @@ def test_sigterm_lets_a_stream_finish_and_exits_0(start_server):
     server = start_server()
     with subprocess.Popen(
             [server.programs / "chela-cli", "generate", "--target", server.target, "--prompt",
-             PROMPT, "--max-tokens", "1000", "--ignore-eos", "--seed", "1", "--json"],
+             PROMPT, "--max-tokens", "400", "--ignore-eos", "--seed", "1", "--json"],
             stdout=subprocess.PIPE, text=True) as client:
         server.wait_until_running(1)
         assert server.stop() == 0
         output = client.communicate(timeout=30)[0]
     assert client.returncode == 0
-    assert json.loads(output)["usage"]["generated_tokens"] == 1000
+    assert json.loads(output)["usage"]["generated_tokens"] == 400
 
 
 def test_a_second_signal_exits_3_at_once(start_server):

@@ -5,6 +5,8 @@ import time
 import grpc
 import pytest
 
+from running_server import messages, programs, server  # noqa: F401
+
 PROMPT = "The old man looked at the sea"
 
 
