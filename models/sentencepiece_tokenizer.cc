@@ -145,7 +145,7 @@ std::vector<int32_t> SentencePieceTokenizer::EncodeText(std::string_view text,
   std::string prefixed;  // The first unit behind a dummy prefix.
   UnitEncoder encoder(*this, &ids);
   if (at_start && !text.empty()) {
-    prefixed = " ";
+    prefixed.push_back(' ');
     if (splitter_.JoinsSpace(text)) {
       const size_t size = splitter_.First(text).size_bytes;
       prefixed.append(text.substr(0, size));

@@ -33,6 +33,7 @@ class StopRequest {
     {
       std::lock_guard lock(mutex_);
       if (!reason_.has_value()) reason_ = reason;
+      faulted_ = faulted_ || reason == StopReason::kFault;
     }
     set_.notify_all();
   }
@@ -41,11 +42,17 @@ class StopRequest {
     set_.wait(lock, [this] { return reason_.has_value(); });
     return *reason_;
   }
+  // Also if the device failed while the server drained for another reason.
+  bool faulted() {
+    std::lock_guard lock(mutex_);
+    return faulted_;
+  }
 
  private:
   std::mutex mutex_;
   std::condition_variable set_;
   std::optional<StopReason> reason_;
+  bool faulted_ = false;
 };
 
 int Fail(const absl::Status& status) {
@@ -89,7 +96,7 @@ int Serve(const ServerConfig& config, const std::string& directory,
   (*server)->Drain(graceful ? config.drain_grace : std::chrono::milliseconds(0),
                    config.drain_timeout);
   Log(spdlog::level::info, "stopped");
-  return reason == StopReason::kFault ? 1 : 0;
+  return stop.faulted() ? 1 : 0;
 }
 
 int Main(const std::vector<std::string>& arguments) {

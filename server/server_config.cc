@@ -137,13 +137,17 @@ absl::Status CheckExposure(const ServerConfig& config) {
   return absl::OkStatus();
 }
 
-// Where an error of the second parsing came from, by the flag it names.
+// Where an error of the second parsing came from, by the flag it names:
+// "--threads: ..." of our checks, "... --insecure = maybe" of CLI11's.
 std::string Source(const std::string& error,
                    const std::map<std::string, Setting>& settings) {
   for (const auto& [key, setting] : settings) {
-    if (absl::StrCat(error, ":").find(absl::StrCat("--", key, ":")) !=
-        std::string::npos) {
+    const std::string flag = absl::StrCat("--", key);
+    if (absl::StrCat(error, ":").find(flag + ":") != std::string::npos) {
       return absl::StrCat(" (from ", setting.source, ")");
+    }
+    if (error.find(flag + " = ") != std::string::npos) {
+      return absl::StrCat("; want true or false (from ", setting.source, ")");
     }
   }
   return "";

@@ -47,7 +47,8 @@ def _start_worker(folder):
 
 
 def _encode(document):
-    return numpy.array([_worker_tokenizer.bos_id] + _worker_tokenizer.encode(document), numpy.uint16)
+    ids = [_worker_tokenizer.bos_id] + _worker_tokenizer.encode(document)
+    return numpy.array(ids, numpy.uint16)
 
 
 def encode_documents(documents, tokenizer_folder, workers=1):

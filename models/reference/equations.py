@@ -1,9 +1,9 @@
 """The equations of the model on a run of tokens, with the state before it and after it.
 
 One function a piece, plain PyTorch, any float type, no training tricks: this is what every faster
-form is compared with. A run may start anywhere in a sequence and have any length >= 1; each function
-takes the state left by the tokens before it (None at the start) and returns the new one. Shapes are
-those of one sequence: [T, channels]. `recurrent.py` says the same one token at a time.
+form is compared with. A run may start anywhere in a sequence and have any length >= 1; each
+function takes the state left by the tokens before it (None at the start) and returns the new one.
+Shapes are those of one sequence: [T, channels]. `recurrent.py` says the same one token at a time.
 """
 import torch
 import torch.nn.functional as F

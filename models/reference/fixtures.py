@@ -40,37 +40,42 @@ DEMO_ROWS = 24  # positions of the demo text whose logits are kept
 # name: (long convolution, short taps, phi, norm, ffn, decay, tied, dtype, T, other config keys)
 _H, _E = "hierarchical", "explicit"
 CASES = {
-    "hierarchical_b4_s1": ((_H, 8, 4), 4, "elu1", "rmsnorm", "swiglu", True, True, "float32", 70, {}),
-    "hierarchical_b4_s3": ((_H, 32, 4), 1, "silu", "layernorm", "silu", False, False, "float32", 70,
-                           {}),
-    "hierarchical_b6_s2": ((_H, 24, 6), 3, "identity", "rmsnorm", "silu", True, False, "float32", 67,
-                           {}),
-    "hierarchical_b8_s2": ((_H, 32, 8), 7, "identity", "layernorm", "swiglu", False, True, "float32",
-                           70, {}),
-    "hierarchical_b8_s3": ((_H, 64, 8), 2, "elu1", "layernorm", "silu", True, True, "bfloat16", 130,
-                           {"embedding_multiplier": 4.0}),
-    "hierarchical_b16_s3": ((_H, 128, 16), 7, "elu1", "rmsnorm", "swiglu", False, False, "bfloat16",
-                            140, {}),
-    "hierarchical_b16_s4_window_open": ((_H, 256, 16), 5, "silu", "rmsnorm", "swiglu", True, True,
-                                        "float32", 96, {"hidden_size": 24}),
-    "hierarchical_f16": ((_H, 32, 8), 6, "silu", "layernorm", "swiglu", True, False, "float16", 70,
-                         {}),
-    "hierarchical_f16_identity": ((_H, 16, 4), 4, "identity", "rmsnorm", "silu", True, True,
-                                  "float16", 66, {"embedding_multiplier": 0.5}),
-    "hierarchical_sharded": ((_H, 64, 8), 4, "elu1", "rmsnorm", "swiglu", True, True, "bfloat16", 70,
-                             {}),
-    "hierarchical_one_head": ((_H, 32, 4), 3, "elu1", "rmsnorm", "swiglu", True, True, "float32", 66,
-                              {"num_heads": 1}),
-    "hierarchical_four_heads": ((_H, 32, 4), 3, "silu", "rmsnorm", "silu", True, True, "bfloat16",
-                                66, {"num_heads": 4}),
-    "explicit_n16": ((_E, 16, 0), 4, "elu1", "rmsnorm", "swiglu", False, True, "float32", 70, {}),
-    "explicit_n128_window_open": ((_E, 128, 0), 7, "elu1", "layernorm", "swiglu", True, True,
-                                  "bfloat16", 70, {}),
-    "explicit_n64": ((_E, 64, 0), 2, "identity", "layernorm", "silu", True, True, "float32", 130, {}),
-    "explicit_n40": ((_E, 40, 0), 5, "silu", "rmsnorm", "silu", False, True, "bfloat16", 96,
-                     {"embedding_multiplier": 2.0}),
-    "explicit_n1": ((_E, 1, 0), 1, "silu", "rmsnorm", "swiglu", True, True, "float32", 66, {}),
-    "explicit_f16": ((_E, 32, 0), 6, "elu1", "layernorm", "swiglu", False, False, "float16", 70, {}),
+    "hierarchical_b4_s1": (
+        (_H, 8, 4), 4, "elu1", "rmsnorm", "swiglu", True, True, "float32", 70, {}),
+    "hierarchical_b4_s3": (
+        (_H, 32, 4), 1, "silu", "layernorm", "silu", False, False, "float32", 70, {}),
+    "hierarchical_b6_s2": (
+        (_H, 24, 6), 3, "identity", "rmsnorm", "silu", True, False, "float32", 67, {}),
+    "hierarchical_b8_s2": (
+        (_H, 32, 8), 7, "identity", "layernorm", "swiglu", False, True, "float32", 70, {}),
+    "hierarchical_b8_s3": (
+        (_H, 64, 8), 2, "elu1", "layernorm", "silu", True, True, "bfloat16", 130, {"embedding_multiplier": 4.0}),
+    "hierarchical_b16_s3": (
+        (_H, 128, 16), 7, "elu1", "rmsnorm", "swiglu", False, False, "bfloat16", 140, {}),
+    "hierarchical_b16_s4_window_open": (
+        (_H, 256, 16), 5, "silu", "rmsnorm", "swiglu", True, True, "float32", 96, {"hidden_size": 24}),
+    "hierarchical_f16": (
+        (_H, 32, 8), 6, "silu", "layernorm", "swiglu", True, False, "float16", 70, {}),
+    "hierarchical_f16_identity": (
+        (_H, 16, 4), 4, "identity", "rmsnorm", "silu", True, True, "float16", 66, {"embedding_multiplier": 0.5}),
+    "hierarchical_sharded": (
+        (_H, 64, 8), 4, "elu1", "rmsnorm", "swiglu", True, True, "bfloat16", 70, {}),
+    "hierarchical_one_head": (
+        (_H, 32, 4), 3, "elu1", "rmsnorm", "swiglu", True, True, "float32", 66, {"num_heads": 1}),
+    "hierarchical_four_heads": (
+        (_H, 32, 4), 3, "silu", "rmsnorm", "silu", True, True, "bfloat16", 66, {"num_heads": 4}),
+    "explicit_n16": (
+        (_E, 16, 0), 4, "elu1", "rmsnorm", "swiglu", False, True, "float32", 70, {}),
+    "explicit_n128_window_open": (
+        (_E, 128, 0), 7, "elu1", "layernorm", "swiglu", True, True, "bfloat16", 70, {}),
+    "explicit_n64": (
+        (_E, 64, 0), 2, "identity", "layernorm", "silu", True, True, "float32", 130, {}),
+    "explicit_n40": (
+        (_E, 40, 0), 5, "silu", "rmsnorm", "silu", False, True, "bfloat16", 96, {"embedding_multiplier": 2.0}),
+    "explicit_n1": (
+        (_E, 1, 0), 1, "silu", "rmsnorm", "swiglu", True, True, "float32", 66, {}),
+    "explicit_f16": (
+        (_E, 32, 0), 6, "elu1", "layernorm", "swiglu", False, False, "float16", 70, {}),
 }
 SHARD_BYTES = {"hierarchical_sharded": 10_000}
 

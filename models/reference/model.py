@@ -134,12 +134,13 @@ class Layer(nn.Module):
         c = self.long_conv(self.short_conv(u))
         # Products of c are apart here: joining their gradients would cost more than it saves.
         zz, w = F.silu(self._linear(c, "shared_proj")), F.silu(self._linear(u, "value_proj"))
-        o = ops.linear_attention(self._phi(zz, "q"), self._phi(zz, "k"), w.unflatten(-1, (heads, -1)),
-                                 tables)
+        o = ops.linear_attention(self._phi(zz, "q"), self._phi(zz, "k"),
+                                 w.unflatten(-1, (heads, -1)), tables)
         wide = o if o.dtype == torch.float64 else o.float()
         o = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.norm_eps)
         o = (o.flatten(-2) * attention.norm.weight).to(x.dtype)
-        reset, update = F.silu(self._linear(c, "reset_gate")), self._linear(c, "update_gate").sigmoid()
+        reset = F.silu(self._linear(c, "reset_gate"))
+        update = torch.sigmoid(self._linear(c, "update_gate"))
         candidate = self._linear(c, "candidate_proj")
         h = F.silu(candidate + F.linear(reset * o, attention.out_proj.weight.to(x.dtype)))
         y = update * self._dropped(h) + (1 - update) * x

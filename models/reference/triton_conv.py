@@ -14,8 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
-ROWS, CHANNELS = 64, 64  # tile; rows of a reduction tile are GRAD_ROWS
-GRAD_ROWS = 128
+ROWS, CHANNELS, GRAD_ROWS = 64, 64, 128  # tiles; GRAD_ROWS for those that sum over rows
 
 
 @triton.jit

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -64,6 +65,8 @@ std::string RequestId(
 std::optional<Clock::time_point> ToDeadline(
     std::chrono::system_clock::time_point deadline);
 
+inline constexpr std::chrono::milliseconds kDeadlineSlack{10};
+
 // The bookkeeping of one call: its id, its count, its one log line and its
 // metrics. Owned by the call's reactor; Note and End are made by whoever ends
 // the call.
@@ -77,8 +80,10 @@ class Call {
 
   const RpcRuntime& runtime() const { return runtime_; }
   const std::string& id() const { return id_; }
+  // Also if it is about to: gRPC counts in whole milliseconds, and a client
+  // whose own clock runs out cancels a little before ours does.
   bool DeadlinePassed() const {
-    return deadline_.has_value() && Clock::now() >= *deadline_;
+    return deadline_.has_value() && Clock::now() + kDeadlineSlack >= *deadline_;
   }
   RequestHeader Header(int32_t priority) const;
 

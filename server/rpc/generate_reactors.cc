@@ -1,7 +1,9 @@
 #include "server/rpc/generate_reactors.h"
 
+#include <iterator>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace chela {
 
@@ -101,8 +103,9 @@ void GenerateStreamReactor::Start() {
 void GenerateStreamReactor::Deliver() {
   std::lock_guard lock(mutex_);
   if (writing_ || finished()) return;
-  const GenerationDelta delta = stream().Pop();
-  const std::optional<GenerationEnd> end = stream().End();
+  const GenerationDelta delta = NextDelta();
+  std::optional<GenerationEnd> end;
+  if (rest_.empty()) end = stream().End();
   if (delta.empty() && !end.has_value()) return;
   response_.Clear();
   response_.set_text(delta.text);
@@ -115,6 +118,22 @@ void GenerateStreamReactor::Deliver() {
     writing_ = true;
     StartWrite(&response_);
   }
+}
+
+// Under mutex_. All text goes with the first part of the tokens behind it.
+GenerationDelta GenerateStreamReactor::NextDelta() {
+  if (rest_.empty()) rest_ = stream().Pop();
+  std::vector<SampledToken>& tokens = rest_.tokens;
+  if (broken_ || tokens.size() <= kMaxTokensOfMessage) {
+    return std::exchange(rest_, {});
+  }
+  const auto end = tokens.begin() + kMaxTokensOfMessage;
+  GenerationDelta delta;
+  delta.text = std::exchange(rest_.text, {});
+  delta.tokens.assign(std::make_move_iterator(tokens.begin()),
+                      std::make_move_iterator(end));
+  tokens.erase(tokens.begin(), end);
+  return delta;
 }
 
 // Under mutex_. The last message goes out with the status, in one operation; a
@@ -137,7 +156,7 @@ void GenerateStreamReactor::OnWriteDone(bool ok) {
     writing_ = false;
     if (!ok) broken_ = true;
   }
-  if (!ok) stream().Cancel();
+  if (!ok && !call().DeadlinePassed()) stream().Cancel();
   Deliver();
 }
 

@@ -1,6 +1,7 @@
 #ifndef CHELA_SERVER_RPC_GENERATE_REACTORS_H_
 #define CHELA_SERVER_RPC_GENERATE_REACTORS_H_
 
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -64,6 +65,11 @@ class GenerateReactor final
   v1::GenerateResponse* const response_;
 };
 
+// The most tokens of a message, so that it stays far below the 4 MiB that
+// clients take by default even with 20 log-probabilities a token, and quick to
+// put together, however far its reader is behind.
+inline constexpr size_t kMaxTokensOfMessage = 1024;
+
 // GenerateStream: one write in flight; what comes meanwhile goes into the next.
 class GenerateStreamReactor final
     : public GenerationReactor<
@@ -77,12 +83,14 @@ class GenerateStreamReactor final
   void OnWriteDone(bool ok) override;
 
  private:
+  GenerationDelta NextDelta();
   void FinishStream(const GenerationEnd& end);
 
   const v1::GenerateStreamRequest* const request_;
   std::mutex mutex_;  // of what follows
   bool writing_ = false;
-  bool broken_ = false;  // the client takes no more
+  bool broken_ = false;   // the client takes no more
+  GenerationDelta rest_;  // popped, but too much for one message
   v1::GenerateStreamResponse response_;
   std::string text_;  // all of it, only with --log-content
 };

@@ -50,8 +50,8 @@ grpc::ServerUnaryReactor* GenerationService::Score(
   return StartCall<ScoreReactor>(runtime_, context, request, response);
 }
 
-grpc::ServerReadReactor<v1::ScoreStreamRequest>* GenerationService::ScoreStream(
-    grpc::CallbackServerContext* context, v1::ScoreStreamResponse* response) {
+grpc::ServerReadReactor<grpc::ByteBuffer>* GenerationService::ScoreStream(
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
   return StartCall<ScoreStreamReactor>(runtime_, context, response);
 }
 

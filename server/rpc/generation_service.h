@@ -23,7 +23,9 @@ struct ServiceOptions {
 //
 // Threads: thread-safe. Must outlive the gRPC server's shutdown; the engine,
 // tokenizer and ServedModel must outlive the last call.
-class GenerationService final : public v1::GenerationService::CallbackService {
+class GenerationService final
+    : public v1::GenerationService::WithRawCallbackMethod_ScoreStream<
+          v1::GenerationService::CallbackService> {
  public:
   GenerationService(const ServiceOptions& options, Metrics& metrics);
 
@@ -31,6 +33,7 @@ class GenerationService final : public v1::GenerationService::CallbackService {
   void Serve(const ServedModel& model);
   // True once no call runs, false at `deadline`.
   bool WaitNoCalls(Clock::time_point deadline);
+  Metrics& metrics() { return *runtime_.metrics; }
 
   grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context,
                                      const v1::GenerateRequest* request,
@@ -41,9 +44,10 @@ class GenerationService final : public v1::GenerationService::CallbackService {
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
                                   const v1::ScoreRequest* request,
                                   v1::ScoreResponse* response) override;
-  grpc::ServerReadReactor<v1::ScoreStreamRequest>* ScoreStream(
+  // Raw, since gRPC reports a message that it cannot decode as the end.
+  grpc::ServerReadReactor<grpc::ByteBuffer>* ScoreStream(
       grpc::CallbackServerContext* context,
-      v1::ScoreStreamResponse* response) override;
+      grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const v1::TokenizeRequest* request,
                                      v1::TokenizeResponse* response) override;

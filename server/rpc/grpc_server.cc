@@ -8,8 +8,10 @@
 #include <chrono>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/malformed_requests.h"
 
 namespace chela {
 namespace {
@@ -53,6 +55,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
                            grpc::InsecureServerCredentials(), &port);
   SetLimits(options, builder);
   builder.RegisterService(&service);
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors;
+  interceptors.push_back(MakeMalformedRequestGuard(service.metrics()));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
 
   std::unique_ptr<GrpcServer> server(new GrpcServer());
   server->server_ = builder.BuildAndStart();

@@ -1,5 +1,6 @@
 #include "server/rpc/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -111,6 +112,13 @@ void LogFromGrpc(gpr_log_func_args* event) {
   Log(level, std::string("grpc: ") + event->message);
 }
 
+// What it says about a client's bytes is for debugging; the call's own line
+// tells the operator.
+void LogFromProtobuf(google::protobuf::LogLevel, const char*, int,
+                     const std::string& message) {
+  Log(spdlog::level::debug, "protobuf: " + message);
+}
+
 }  // namespace
 
 void SetUpLogging(LogFormat format, spdlog::level::level_enum level) {
@@ -121,6 +129,7 @@ void SetUpLogging(LogFormat format, spdlog::level::level_enum level) {
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogFromGrpc);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
 }
 
 void Log(spdlog::level::level_enum level, const std::string& message,

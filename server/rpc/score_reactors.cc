@@ -1,5 +1,8 @@
 #include "server/rpc/score_reactors.h"
 
+#include <grpcpp/support/proto_buffer_reader.h>
+
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -15,6 +18,16 @@ constexpr size_t kInlineAnswerTokens = 2048;
 // The longest run of text without a place where a token must end that is held
 // in memory; no writing comes near it.
 constexpr size_t kMaxCarryBytes = size_t{4} << 20;
+
+bool Decode(grpc::ByteBuffer& bytes, v1::ScoreStreamRequest& out) {
+  grpc::ProtoBufferReader reader(&bytes);
+  return reader.status().ok() && out.ParseFromZeroCopyStream(&reader);
+}
+
+grpc::ByteBuffer Encode(const v1::ScoreStreamResponse& message) {
+  const grpc::Slice slice(message.SerializeAsString());
+  return {&slice, 1};
+}
 
 }  // namespace
 
@@ -91,7 +104,7 @@ void ScoreReactor::Answer(const ScoreStream::End& end) {
 
 ScoreStreamReactor::ScoreStreamReactor(const RpcRuntime& runtime,
                                        grpc::CallbackServerContext* context,
-                                       v1::ScoreStreamResponse* response)
+                                       grpc::ByteBuffer* response)
     : CallReactor(runtime, "score_stream", context),
       context_(context),
       response_(response) {}
@@ -111,11 +124,10 @@ void ScoreStreamReactor::OnReadDone(bool ok) {
   if (finished()) return;
   if (!ok && context_->IsCancelled()) {
     stream_->Cancel();
-    if (!submitted_) FinishCall(absl::CancelledError("the client cancelled"));
+    if (!submitted_) Abandon(absl::CancelledError("the client cancelled"));
     return;
   }
-  if (!ok) piece_.Clear();
-  const auto bytes = static_cast<int64_t>(piece_.text().size() + carry_.size());
+  const auto bytes = static_cast<int64_t>(piece_.Length() + carry_.size());
   auto take = [this, ok] { TakePiece(/*last=*/!ok); };
   if (submitted_ && bytes > kInlineInputBytes) {
     // Let in before: a full queue must not end it now.
@@ -127,12 +139,19 @@ void ScoreStreamReactor::OnReadDone(bool ok) {
 }
 
 void ScoreStreamReactor::TakePiece(bool last) {
-  bytes_ += static_cast<int64_t>(piece_.text().size());
-  carry_ += piece_.text();
+  v1::ScoreStreamRequest piece;
+  if (!last && !Decode(piece_, piece)) {
+    Abandon(absl::InvalidArgumentError(
+        "a message of the stream cannot be decoded; want a protobuf "
+        "ScoreStreamRequest"));
+    return;
+  }
+  piece_.Clear();
+  bytes_ += static_cast<int64_t>(piece.text().size());
+  carry_ += piece.text();
   std::vector<int32_t> tokens = TakeTokens(last);
   if (carry_.size() > kMaxCarryBytes) {
-    stream_->Cancel();
-    Refuse(absl::InvalidArgumentError(
+    Abandon(absl::InvalidArgumentError(
         absl::StrCat("text: ", carry_.size(),
                      " bytes without a place to split; want at "
                      "most ",
@@ -140,7 +159,8 @@ void ScoreStreamReactor::TakePiece(bool last) {
     return;
   }
   if (last && !started_) {  // An empty text has nothing to score.
-    FinishCall(absl::OkStatus());
+    std::lock_guard lock(mutex_);
+    if (!finished()) Answer({});
     return;
   }
   if (!tokens.empty()) {
@@ -155,6 +175,19 @@ void ScoreStreamReactor::TakePiece(bool last) {
   } else {
     ReadOn();
   }
+}
+
+void ScoreStreamReactor::Abandon(const absl::Status& status) {
+  {
+    std::lock_guard lock(mutex_);
+    if (finished()) return;
+    if (absl::IsCancelled(status)) {
+      FinishCall(status);
+    } else {
+      Refuse(status);
+    }
+  }
+  stream_->Cancel();
 }
 
 // The tokens of what can be tokenised without knowing what follows: all of
@@ -205,16 +238,24 @@ void ScoreStreamReactor::Deliver() {
     }
     return;
   }
-  call().NoteUsage(end->usage);
-  call().Note("bytes", bytes_);
-  call().Note("scored_tokens", end->totals.scored_tokens);
+  Answer(*end);
+}
+
+// Under mutex_, and the call is not finished.
+void ScoreStreamReactor::Answer(const ScoreStream::End& end) {
+  const int64_t bytes = bytes_;
+  call().NoteUsage(end.usage);
+  call().Note("bytes", bytes);
+  call().Note("scored_tokens", end.totals.scored_tokens);
   const int64_t bos = model_->convert.tokenizer->add_bos() ? 1 : 0;
-  response_->set_bytes(bytes_);
-  response_->set_tokens(end->totals.tokens - bos);
-  response_->set_scored_tokens(end->totals.scored_tokens);
-  response_->set_log_probability(end->totals.log_probability);
-  ToProto(end->usage, response_->mutable_usage());
-  FinishCall(end->status);
+  v1::ScoreStreamResponse response;
+  response.set_bytes(bytes);
+  response.set_tokens(std::max<int64_t>(end.totals.tokens - bos, 0));
+  response.set_scored_tokens(end.totals.scored_tokens);
+  response.set_log_probability(end.totals.log_probability);
+  ToProto(end.usage, response.mutable_usage());
+  *response_ = Encode(response);
+  FinishCall(end.status);
 }
 
 void ScoreStreamReactor::OnCancel() { stream_->Cancel(); }

@@ -1,9 +1,11 @@
 #ifndef CHELA_SERVER_RPC_SCORE_REACTORS_H_
 #define CHELA_SERVER_RPC_SCORE_REACTORS_H_
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "chela/v1/generation.pb.h"
 #include "server/engine/score_stream.h"
@@ -37,11 +39,11 @@ class ScoreReactor final : public CallReactor<grpc::ServerUnaryReactor> {
 // only while the engine's backlog is low; so a text of any length needs
 // constant memory, and gRPC's flow control slows the client down.
 class ScoreStreamReactor final
-    : public CallReactor<grpc::ServerReadReactor<v1::ScoreStreamRequest>> {
+    : public CallReactor<grpc::ServerReadReactor<grpc::ByteBuffer>> {
  public:
   ScoreStreamReactor(const RpcRuntime& runtime,
                      grpc::CallbackServerContext* context,
-                     v1::ScoreStreamResponse* response);
+                     grpc::ByteBuffer* response);
   void Start();
   void OnReadDone(bool ok) override;
   void Deliver() override;
@@ -49,22 +51,27 @@ class ScoreStreamReactor final
 
  private:
   void TakePiece(bool last);
+  // Ends the call from outside of Deliver; cancels what the engine has of it.
+  void Abandon(const absl::Status& status);
+  void Answer(const ScoreStream::End& end);
   std::vector<int32_t> TakeTokens(bool last);
   absl::Status SubmitOnce();
   void ReadOn();
 
   grpc::CallbackServerContext* const context_;
-  v1::ScoreStreamResponse* const response_;
+  grpc::ByteBuffer* const response_;
   const ServedModel* model_ = nullptr;
   const std::shared_ptr<ScoreStream> stream_ = std::make_shared<ScoreStream>();
 
   // Of the one piece that is being taken: never used by two threads at once.
-  v1::ScoreStreamRequest piece_;
+  grpc::ByteBuffer piece_;
   std::string carry_;         // text that is not yet tokens
   size_t look_again_at_ = 0;  // carry_ bytes
-  int64_t bytes_ = 0;         // of the text
   bool started_ = false;      // tokens were made
   bool submitted_ = false;
+
+  // Of the text. Another thread may end the call while a piece is taken.
+  std::atomic<int64_t> bytes_{0};
 
   std::mutex mutex_;     // orders reads and the finish, and
   bool paused_ = false;  // no read is out, since the backlog is high

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
+#include "models/utf8.h"
 
 namespace chela {
 namespace {
@@ -127,6 +128,19 @@ bool PrintJson(const nlohmann::ordered_json& object) {
   return Print(object.dump(-1, ' ', false,
                            nlohmann::ordered_json::error_handler_t::replace) +
                "\n");
+}
+
+bool CheckUtf8(const std::string& field, std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Step step = NextUtf8(text.substr(at));
+    if (step.kind != Utf8Kind::kCharacter) {
+      std::cerr << "chela-cli: INVALID_ARGUMENT: " << field
+                << ": no UTF-8 from byte " << at << " on; want UTF-8 text\n";
+      return false;
+    }
+    at += step.length;
+  }
+  return true;
 }
 
 std::string ReadStandardInput() {

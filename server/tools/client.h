@@ -62,6 +62,10 @@ int Report(const grpc::Status& status);
 // One JSON object on one line.
 [[nodiscard]] bool PrintJson(const nlohmann::ordered_json& object);
 
+// Whether `text` is UTF-8, as every string of a request must be; if not, says
+// on stderr where `field` breaks off.
+[[nodiscard]] bool CheckUtf8(const std::string& field, std::string_view text);
+
 // All of standard input.
 std::string ReadStandardInput();
 

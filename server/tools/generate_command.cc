@@ -80,6 +80,13 @@ int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
   if (request.input_case() == v1::GenerateRequest::INPUT_NOT_SET) {
     request.set_prompt(ReadStandardInput());
   }
+  if (!CheckUtf8("prompt", request.prompt()) ||
+      !CheckUtf8("user", request.user())) {
+    return 1;
+  }
+  for (const std::string& stop : request.sampling().stop()) {
+    if (!CheckUtf8("stop", stop)) return 1;
+  }
   v1::GenerateStreamRequest wrapped;
   *wrapped.mutable_request() = std::move(request);
   const auto stub = v1::GenerationService::NewStub(Connect(options));

@@ -11,6 +11,7 @@ using nlohmann::ordered_json;
 
 int RunTokenize(const ClientOptions& options,
                 const v1::TokenizeRequest& request, Interrupts& interrupts) {
+  if (!CheckUtf8("text", request.text())) return 1;
   const auto stub = v1::GenerationService::NewStub(Connect(options));
   grpc::ClientContext context;
   Prepare(options, context);

@@ -135,7 +135,7 @@ ssize_t ReadSome(int fd, std::vector<char>& buffer,
 }
 
 nlohmann::ordered_json ToJson(const v1::ScoreStreamResponse& totals) {
-  const double nll = -totals.log_probability();
+  const double nll = 0 - totals.log_probability();  // never -0
   const auto bytes = static_cast<double>(totals.bytes());
   const auto tokens = static_cast<double>(totals.scored_tokens());
   return {{"bytes", totals.bytes()},

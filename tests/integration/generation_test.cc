@@ -1,11 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <thread>
 #include <vector>
 
 #include "google/rpc/error_details.pb.h"
+#include "tests/integration/raw_call.h"
 #include "tests/integration/server_rig.h"
 
 namespace chela {
@@ -155,7 +155,7 @@ TEST(GenerationTest, FreesTheSlotOfACancelledCall) {
   EXPECT_EQ(rig.GetLoad().state_slots_free(), 64);
 }
 
-TEST(GenerationTest, EndsAtTheDeadline) {
+TEST(GenerationTest, TellsTheClientThatItsDeadlinePassed) {
   ServerRig rig;
   grpc::ClientContext context;
   context.set_deadline(system_clock::now() + milliseconds(100));
@@ -165,15 +165,24 @@ TEST(GenerationTest, EndsAtTheDeadline) {
 
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(Eventually([&] { return rig.GetLoad().running() == 0; }));
-  // The client does not wait for the server's word on it.
+}
+
+// gRPC's clients cancel at their deadline, so that what the server sees first
+// is a race; this one leaves it to the server.
+TEST(GenerationTest, EndsAtTheDeadlineWithoutTheClientsHelp) {
+  ServerRig rig;
+  const RawCall call(rig.server().grpc_address().port, "Generate", "100m",
+                     Continue("x", 65536).SerializeAsString());
+  const auto page = [&] {
+    return Http(rig.server().metrics_address().port, "GET", "/metrics");
+  };
   EXPECT_TRUE(Eventually([&] {
-    return Http(rig.server().metrics_address().port, "GET", "/metrics")
-               .find("code=\"DEADLINE_EXCEEDED\",rpc=\"generate\"} 1") !=
+    return page().find("code=\"DEADLINE_EXCEEDED\",rpc=\"generate\"} 1") !=
            std::string::npos;
   }));
-  EXPECT_THAT(Http(rig.server().metrics_address().port, "GET", "/metrics"),
-              HasSubstr("chela_finished_total{model=\"tiny\",reason=\"deadline"
-                        "\"} 1"));
+  EXPECT_THAT(page(), HasSubstr("chela_finished_total{model=\"tiny\",reason="
+                                "\"deadline\"} 1"));
+  EXPECT_EQ(rig.GetLoad().running(), 0);
 }
 
 TEST(GenerationTest, RefusesWhatTheQueueCannotHoldAndSaysWhenToRetry) {
@@ -233,71 +242,6 @@ TEST(GenerationTest, ReadsALongPromptOnAWorker) {
 
   ASSERT_TRUE(got.status.ok()) << got.status.error_message();
   EXPECT_EQ(got.finish.usage().prompt_tokens(), 20001);
-}
-
-// The log-probability of `text` by ScoreStream in pieces of `piece` bytes.
-v1::ScoreStreamResponse ScoreInPieces(ServerRig& rig, const std::string& text,
-                                      size_t piece) {
-  grpc::ClientContext context;
-  v1::ScoreStreamResponse response;
-  const auto writer = rig.stub().ScoreStream(&context, &response);
-  for (size_t at = 0; at < text.size(); at += piece) {
-    v1::ScoreStreamRequest request;
-    request.set_text(text.substr(at, piece));
-    EXPECT_TRUE(writer->Write(request));
-  }
-  writer->WritesDone();
-  const grpc::Status status = writer->Finish();
-  EXPECT_TRUE(status.ok()) << status.error_message();
-  return response;
-}
-
-TEST(ScoreTest, ScoresAStreamLikeAContinuationHoweverItIsCut) {
-  ServerRig rig;
-  std::string text;
-  for (int i = 0; i < 40; ++i)
-    text += "caf\xc3\xa9 " + std::to_string(i) + "\n";
-  v1::ScoreRequest request;
-  request.add_continuations()->set_text(text);
-  grpc::ClientContext context;
-  v1::ScoreResponse whole;
-  ASSERT_TRUE(rig.stub().Score(&context, request, &whole).ok());
-  EXPECT_EQ(whole.scores(0).scored_tokens(), static_cast<int>(text.size()));
-
-  // Other splits of the text: relative 1e-5 of logits of ordinary size, a
-  // token, twice (the token's and the normaliser's).
-  const double tolerance = 2e-5 * 16 * static_cast<double>(text.size());
-  for (const size_t piece : {size_t{4}, size_t{97}, text.size()}) {
-    const v1::ScoreStreamResponse got = ScoreInPieces(rig, text, piece);
-    EXPECT_EQ(got.bytes(), static_cast<int64_t>(text.size()));
-    EXPECT_EQ(got.tokens(), static_cast<int64_t>(text.size()));
-    EXPECT_EQ(got.scored_tokens(), got.tokens());
-    EXPECT_NEAR(got.log_probability(), whole.scores(0).log_probability(),
-                tolerance);
-  }
-}
-
-TEST(ScoreTest, RanksContinuationsIndependentlyOfEachOther) {
-  ServerRig rig;
-  v1::ScoreRequest request;
-  request.set_prefix("the quick ");
-  for (const char* text : {"brown", "red", "x"}) {
-    request.add_continuations()->set_text(text);
-  }
-  grpc::ClientContext context;
-  v1::ScoreResponse together;
-  ASSERT_TRUE(rig.stub().Score(&context, request, &together).ok());
-  ASSERT_EQ(together.scores_size(), 3);
-  for (int i = 0; i < 3; ++i) {
-    v1::ScoreRequest one = request;
-    one.clear_continuations();
-    *one.add_continuations() = request.continuations(i);
-    grpc::ClientContext again;
-    v1::ScoreResponse alone;
-    ASSERT_TRUE(rig.stub().Score(&again, one, &alone).ok());
-    EXPECT_EQ(alone.scores(0).log_probability(),
-              together.scores(i).log_probability());
-  }
 }
 
 }  // namespace

@@ -1,21 +1,9 @@
 #include "server/rpc/generation_service.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
-#include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <deque>
-#include <memory>
-#include <mutex>
-#include <thread>
-
-#include "chela/v1/generation.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
-#include "server/engine/score_stream.h"
-#include "server/engine/token_stream.h"
-#include "server/rpc/grpc_server.h"
-#include "tests/support/tiny_model.h"
+#include "tests/server/service_rig.h"
 
 namespace chela {
 namespace {
@@ -24,120 +12,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::HasSubstr;
 
-constexpr seconds kPatience{20};
-
-template <typename Condition>
-bool Eventually(Condition condition) {
-  const auto until = Clock::now() + kPatience;
-  while (!condition()) {
-    if (Clock::now() > until) return false;
-    std::this_thread::sleep_for(milliseconds(2));
-  }
-  return true;
-}
-
-// Takes jobs and does nothing with them: the test is the engine.
-class FakeEngine : public Engine {
- public:
-  absl::Status Submit(GenerateJob job) override {
-    std::lock_guard lock(mutex_);
-    if (refusal_.ok()) generations_.push_back(std::move(job));
-    changed_.notify_all();
-    return refusal_;
-  }
-  absl::Status Submit(ScoreJob job) override {
-    std::lock_guard lock(mutex_);
-    if (refusal_.ok()) scores_.push_back(std::move(job));
-    changed_.notify_all();
-    return refusal_;
-  }
-  EngineLoad Load() const override {
-    return {.running = 1,
-            .waiting = 2,
-            .queued_tokens = 3,
-            .slots_total = 4,
-            .slots_free = 3,
-            .slot_bytes = 5};
-  }
-  void Drain() override {}
-  bool WaitIdle(Clock::time_point) override { return true; }
-  void Stop() override {}
-
-  void Refuse(const absl::Status& status) {
-    std::lock_guard lock(mutex_);
-    refusal_ = status;
-  }
-  GenerateJob NextGeneration() { return Next(generations_); }
-  ScoreJob NextScore() { return Next(scores_); }
-
- private:
-  template <typename Job>
-  Job Next(std::deque<Job>& jobs) {
-    std::unique_lock lock(mutex_);
-    EXPECT_TRUE(
-        changed_.wait_for(lock, kPatience, [&] { return !jobs.empty(); }));
-    Job job = std::move(jobs.front());
-    jobs.pop_front();
-    return job;
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  absl::Status refusal_;
-  std::deque<GenerateJob> generations_;
-  std::deque<ScoreJob> scores_;
-};
-
-void Push(const GenerateJob& job, const std::string& text) {
-  GenerationDelta delta;
-  delta.text = text;
-  for (const char c : text) {
-    SampledToken token;
-    token.token = c;
-    delta.tokens.push_back(token);
-  }
-  job.stream->Push(std::move(delta));
-}
-
-void Close(const GenerateJob& job, FinishReason reason,
-           const absl::Status& status = absl::OkStatus()) {
-  GenerationEnd end;
-  end.reason = reason;
-  end.status = status;
-  job.stream->Close(std::move(end));
-}
-
-class GenerationServiceTest : public ::testing::Test {
- protected:
-  GenerationServiceTest()
-      : tokenizer_(
-            *Tokenizer::Load(model_.directory(), test_support::TinyConfig())),
-        service_({.workers = 1, .log_content = false}, metrics_) {
-    served_.engine = &engine_;
-    served_.convert.tokenizer = tokenizer_.get();
-    served_.info.set_model("fake");
-    server_ = *GrpcServer::Start({.listen = {"127.0.0.1", 0}}, service_);
-    stub_ = v1::GenerationService::NewStub(grpc::CreateChannel(
-        server_->address().ToString(), grpc::InsecureChannelCredentials()));
-  }
-  void Serve() { service_.Serve(served_); }
-
-  static v1::GenerateStreamRequest Request(const std::string& prompt) {
-    v1::GenerateStreamRequest request;
-    request.mutable_request()->set_prompt(prompt);
-    return request;
-  }
-
-  test_support::TinyModel model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  Metrics metrics_{"fake"};
-  FakeEngine engine_;
-  ServedModel served_;
-  GenerationService service_;
-  std::unique_ptr<GrpcServer> server_;
-  std::unique_ptr<v1::GenerationService::Stub> stub_;
-  grpc::ClientContext context_;
-};
+using GenerationServiceTest = ServiceTest;
 
 TEST_F(GenerationServiceTest, IsUnavailableUntilAModelIsServed) {
   v1::GenerateResponse response;
@@ -321,96 +196,35 @@ TEST_F(GenerationServiceTest, ReportsTheEnginesLoad) {
   EXPECT_EQ(load.state_slots_free(), 3);
 }
 
-TEST_F(GenerationServiceTest, ReadsNoFurtherWhileTheBacklogIsHigh) {
+TEST_F(GenerationServiceTest, CutsWhatASlowReaderMissedIntoSmallMessages) {
   Serve();
-  v1::ScoreStreamResponse response;
-  const auto writer = stub_->ScoreStream(&context_, &response);
-  v1::ScoreStreamRequest piece;
-  piece.set_text(std::string(30000, 'x'));
-  constexpr int kPieces = 20;
-  std::thread client([&] {
-    for (int i = 0; i < kPieces; ++i) writer->Write(piece);
-    writer->WritesDone();
-  });
-  const ScoreJob job = engine_.NextScore();
-  ASSERT_TRUE(Eventually([&] { return job.stream->backlog() >= 30000; }));
-  std::this_thread::sleep_for(milliseconds(100));
-  EXPECT_LE(job.stream->backlog(), 30001) << "one piece and BOS";
+  v1::GenerateStreamRequest request = Request("a");
+  request.mutable_request()->mutable_sampling()->set_logprobs(0);
+  const auto reader = stub_->GenerateStream(&context_, request);
+  const GenerateJob job = engine_.NextGeneration();
+  // One push: as if all of it had come while the client read nothing.
+  const std::string text = "start" + std::string(5000, 'x') + "end";
+  Push(job, text);
+  Close(job, FinishReason::kLength);
 
-  ScoreStream::End end;
-  ASSERT_TRUE(Eventually([&] {
-    end.totals.tokens += static_cast<int64_t>(job.stream->Take(9000).size());
-    return job.stream->finished();
-  }));
-  end.totals.scored_tokens = end.totals.tokens - 1;
-  end.totals.log_probability = -2;
-  job.stream->Close(std::move(end));
-  client.join();
-
-  ASSERT_TRUE(writer->Finish().ok());
-  EXPECT_EQ(response.bytes(), kPieces * 30000);
-  EXPECT_EQ(response.tokens(), kPieces * 30000) << "BOS is not counted";
-  EXPECT_EQ(response.log_probability(), -2);
-}
-
-TEST_F(GenerationServiceTest, ScoresAnEmptyTextWithoutTheEngine) {
-  Serve();
-  v1::ScoreStreamResponse response;
-  const auto writer = stub_->ScoreStream(&context_, &response);
-  writer->WritesDone();
-
-  EXPECT_TRUE(writer->Finish().ok());
-  EXPECT_EQ(response.tokens(), 0);
-  EXPECT_EQ(response.log_probability(), 0);
-}
-
-TEST_F(GenerationServiceTest, EndsAScoreStreamWhoseClientLeft) {
-  Serve();
-  v1::ScoreStreamResponse response;
-  const auto writer = stub_->ScoreStream(&context_, &response);
-  context_.TryCancel();
-
-  EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(service_.WaitNoCalls(Clock::now() + kPatience));
-}
-
-TEST_F(GenerationServiceTest, AnswersAScoreCall) {
-  Serve();
-  std::thread engine([this] {
-    const ScoreJob job = engine_.NextScore();
-    ScoreStream::End end;
-    end.continuations = {{-1.0f}, {-2.0f, -3.0f}};
-    job.stream->Close(std::move(end));
-  });
-  v1::ScoreRequest request;
-  request.set_prefix("p");
-  request.add_continuations()->set_text("a");
-  request.add_continuations()->set_text("bc");
-  v1::ScoreResponse response;
-  const grpc::Status status = stub_->Score(&context_, request, &response);
-  engine.join();
-
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  EXPECT_EQ(response.scores(1).log_probability(), -5);
-}
-
-TEST_F(GenerationServiceTest, TokenisesAndBack) {
-  Serve();
-  v1::TokenizeRequest request;
-  request.set_text("ab");
-  request.set_add_bos(false);
-  v1::TokenizeResponse tokens;
-  ASSERT_TRUE(stub_->Tokenize(&context_, request, &tokens).ok());
-  EXPECT_THAT(tokens.tokens().ids(), ::testing::ElementsAre('a', 'b'));
-  EXPECT_EQ(tokens.pieces_size(), 2);
-
-  v1::DetokenizeRequest back;
-  for (const int id : {0x61, 0xff}) back.mutable_tokens()->add_ids(id);
-  v1::DetokenizeResponse text;
-  grpc::ClientContext context;
-  ASSERT_TRUE(stub_->Detokenize(&context, back, &text).ok());
-  EXPECT_EQ(text.text(), "a\xef\xbf\xbd") << "U+FFFD for a broken byte";
-  EXPECT_EQ(text.bytes(), "a\xff");
+  std::string got;
+  int tokens = 0;
+  bool finished = false;
+  v1::GenerateStreamResponse message;
+  while (reader->Read(&message)) {
+    EXPECT_FALSE(finished) << "the finish is in the last message";
+    EXPECT_LE(message.tokens().ids_size(), 1024);
+    EXPECT_EQ(message.logprobs_size(), message.tokens().ids_size());
+    for (const int id : message.tokens().ids()) {
+      EXPECT_EQ(id, text[static_cast<size_t>(tokens++)]);
+    }
+    got += message.text();
+    finished = message.has_finish();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_TRUE(finished);
+  EXPECT_EQ(got, text);
+  EXPECT_EQ(tokens, static_cast<int>(text.size()));
 }
 
 }  // namespace

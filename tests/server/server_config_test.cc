@@ -90,6 +90,15 @@ TEST(ServerConfigTest, NamesTheSourceOfABadValue) {
                     HasSubstr("want"), HasSubstr("CHELA_THREADS")));
 }
 
+TEST(ServerConfigTest, NamesTheSourceOfABadSwitch) {
+  const ParsedConfig parsed = Parse({}, {{"CHELA_INSECURE", "maybe"}});
+
+  EXPECT_EQ(parsed.exit_code, 1);
+  EXPECT_THAT(parsed.error, AllOf(HasSubstr("--insecure = maybe"),
+                                  HasSubstr("want true or false"),
+                                  HasSubstr("CHELA_INSECURE")));
+}
+
 TEST(ServerConfigTest, NamesFlagFoundAndWantedForEachBadFlag) {
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"--threads", "-1"},         {"--threads", "2.5"},
