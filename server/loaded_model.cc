@@ -46,7 +46,8 @@ absl::Status WarmUp(ChelaModel& model, StatePool& pool) {
   absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
   if (!slot.ok()) return slot.status();
   StepPlan plan;
-  plan.segments = {{.slot = slot->id(), .first_row = 0, .rows = 1, .position = 0}};
+  plan.segments = {
+      {.slot = slot->id(), .first_row = 0, .rows = 1, .position = 0}};
   plan.tokens = {0};
   plan.logits_rows = {0};
   std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));

@@ -99,8 +99,7 @@ TEST(GenerationTest, ReturnsARandomSeedThatRepeatsTheText) {
   EXPECT_EQ(Stream(rig.stub(), request).tokens, first.tokens);
 }
 
-TEST(GenerationTest, GivesSixtyFourAtOnceWhatEachGetsAlone) {
-  ServerRig rig;
+void ExpectSixtyFourAtOnceGetWhatEachGetsAlone(ServerRig& rig) {
   const auto request = [](int i) {
     v1::GenerateRequest one = Continue("prompt " + std::to_string(i * i), 24);
     one.mutable_sampling()->set_temperature(1);
@@ -121,6 +120,19 @@ TEST(GenerationTest, GivesSixtyFourAtOnceWhatEachGetsAlone) {
     EXPECT_EQ(alone.tokens.size(), 24u);
     EXPECT_EQ(together[static_cast<size_t>(i)].tokens, alone.tokens) << i;
   }
+}
+
+TEST(GenerationTest, GivesSixtyFourAtOnceWhatEachGetsAlone) {
+  ServerRig rig;
+  ExpectSixtyFourAtOnceGetWhatEachGetsAlone(rig);
+}
+
+TEST(GenerationTest, GivesSixtyFourOfTheBundledModelWhatEachGetsAlone) {
+  ServerRig rig({}, /*load=*/false);
+  const absl::Status loaded =
+      rig.server().Load(CHELA_SOURCE_DIR "/models/chela-demo");
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  ExpectSixtyFourAtOnceGetWhatEachGetsAlone(rig);
 }
 
 TEST(GenerationTest, ReportsLogProbabilitiesWithTheBytesOfTokens) {
