@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/embedding.h"
@@ -36,6 +37,16 @@ struct BackendInfo {
   std::string device;   // "AMD EPYC 9004", "NVIDIA H100"
   std::string kernels;  // the chosen set: "avx512_bf16", "sm_90"
   int32_t threads = 0;  // host threads that compute; 1 for a GPU
+};
+
+// One step's ops, as a list that a backend may record and replay: for an `id`
+// the ops and every pointer in them are the same at each step, apart from what
+// stands here and in the step's rows.
+struct StepProgram {
+  uint64_t id = 0;                        // never used for another list
+  std::span<const int32_t> tokens;        // host, [rows]: what Embedding reads
+  std::span<const int32_t> logits_rows;   // host: what LogitsHead reads
+  absl::FunctionRef<absl::Status()> ops;  // makes the calls of Run
 };
 
 // One device, its memory, and the ops of a CHELA layer on it.
@@ -80,6 +91,14 @@ class Backend {
   // Sets the rows that the following ops work on. The segments must live
   // until the next BeginStep.
   virtual absl::Status BeginStep(const StepRows& rows) = 0;
+
+  // A whole step: BeginStep and the program's ops, or a recording of them.
+  // Tokens and rows of the program must be in range.
+  virtual absl::Status RunStep(const StepRows& rows,
+                               const StepProgram& program) {
+    const absl::Status begun = BeginStep(rows);
+    return begun.ok() ? program.ops() : begun;
+  }
 
   virtual absl::Status Run(const Embedding& op) = 0;
   virtual absl::Status Run(const ShortConvolution& op) = 0;

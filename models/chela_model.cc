@@ -1,5 +1,6 @@
 #include "models/chela_model.h"
 
+#include <atomic>
 #include <limits>
 #include <set>
 #include <utility>
@@ -254,27 +255,43 @@ absl::Status ChelaModel::Forward(const StepPlan& plan, StatePool& pool,
   if (plan.tokens.empty()) return absl::OkStatus();
   Activations& at = *activations_;
   at.segments = plan.segments;
-  CHELA_RETURN_IF_ERROR(backend_.BeginStep(
-      {at.segments, static_cast<int32_t>(plan.tokens.size())}));
+  const auto ops = [&] { return RunOps(plan, pool); };
+  CHELA_RETURN_IF_ERROR(
+      backend_.RunStep({at.segments, static_cast<int32_t>(plan.tokens.size())},
+                       {.id = ProgramOf(pool),
+                        .tokens = plan.tokens,
+                        .logits_rows = plan.logits_rows,
+                        .ops = ops}));
+  if (plan.logits_rows.empty()) return absl::OkStatus();
+  return backend_.Download(at.logits, logits.data(), logits.size_bytes());
+}
+
+absl::Status ChelaModel::RunOps(const StepPlan& plan, StatePool& pool) {
+  const Activations& at = *activations_;
   CHELA_RETURN_IF_ERROR(
       backend_.Run(Embedding{&weights_->embedding(), plan.tokens.data(),
                              config().embedding_multiplier, at.x}));
   for (int32_t layer = 0; layer < config().num_hidden_layers; ++layer) {
     CHELA_RETURN_IF_ERROR(RunLayer(layer, pool));
   }
-  if (!plan.logits_rows.empty()) {
-    LogitsHead head;
-    head.x = at.x;
-    head.norm = weights_->final_norm();
-    head.weight = &weights_->head();
-    head.rows = plan.logits_rows.data();
-    head.num_rows = static_cast<int32_t>(plan.logits_rows.size());
-    head.logits = at.logits;
-    CHELA_RETURN_IF_ERROR(backend_.Run(head));
-    CHELA_RETURN_IF_ERROR(
-        backend_.Download(at.logits, logits.data(), logits.size_bytes()));
+  if (plan.logits_rows.empty()) return absl::OkStatus();
+  LogitsHead head;
+  head.x = at.x;
+  head.norm = weights_->final_norm();
+  head.weight = &weights_->head();
+  head.rows = plan.logits_rows.data();
+  head.num_rows = static_cast<int32_t>(plan.logits_rows.size());
+  head.logits = at.logits;
+  return backend_.Run(head);
+}
+
+uint64_t ChelaModel::ProgramOf(StatePool& pool) {
+  static std::atomic<uint64_t> next{1};
+  if (pool.data() != program_states_) {
+    program_states_ = pool.data();
+    program_ = next.fetch_add(1, std::memory_order_relaxed);
   }
-  return absl::OkStatus();
+  return program_;
 }
 
 }  // namespace chela

@@ -58,6 +58,9 @@ class ChelaModel {
              int32_t max_rows);
   absl::Status CheckPlan(const StepPlan& plan, const StatePool& pool,
                          size_t logits_size) const;
+  absl::Status RunOps(const StepPlan& plan, StatePool& pool);
+  // The program of this model on that pool's memory.
+  uint64_t ProgramOf(StatePool& pool);
   absl::Status RunConvolutions(int32_t layer, StatePool& pool);
   absl::Status RunAttention(int32_t layer, StatePool& pool);
   absl::Status RunLayer(int32_t layer, StatePool& pool);
@@ -68,6 +71,8 @@ class ChelaModel {
   std::unique_ptr<Weights> weights_;
   int32_t max_rows_;
   std::shared_ptr<Activations> activations_;
+  const float* program_states_ = nullptr;
+  uint64_t program_ = 0;
 };
 
 }  // namespace chela

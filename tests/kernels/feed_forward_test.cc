@@ -31,6 +31,7 @@ struct FeedForwardInputs {
 
   FeedForwardKind kind;
   int64_t rows;
+  RowKind row_kind = RowKind::kDecode;
   int64_t width;
   std::vector<float> y;
   reference::NormWeights norm;
@@ -40,7 +41,7 @@ struct FeedForwardInputs {
 
 std::vector<float> RunFeedForward(Backend& backend, const FeedForwardInputs& in,
                                   bool in_place = false) {
-  const Rows batch{{.rows = static_cast<int32_t>(in.rows)}};
+  const Rows batch = MakeRows(in.rows, in.row_kind);
   const std::unique_ptr<Matrix> up = Pack(backend, in.up);
   const std::unique_ptr<Matrix> down = Pack(backend, in.down);
   NormOn norm(backend, in.norm);
@@ -60,14 +61,17 @@ std::vector<float> RunFeedForward(Backend& backend, const FeedForwardInputs& in,
 
 class FeedForwardTest : public KernelTest {
  protected:
-  void ExpectMatch(const FeedForwardInputs& in) {
+  void ExpectMatch(FeedForwardInputs in) {
     std::vector<reference::Real> want;
     for (int64_t row = 0; row < in.rows; ++row) {
       const auto values = reference::FeedForward(
           in.kind, RowsOf(in.y, in.width, row, 1), in.norm, in.up, in.down);
       want.insert(want.end(), values.begin(), values.end());
     }
-    ExpectWithin(RunFeedForward(backend(), in), want);
+    for (const RowKind row_kind : kRowKinds) {
+      in.row_kind = row_kind;
+      ExpectWithin(RunFeedForward(backend(), in), want);
+    }
   }
 };
 
@@ -106,16 +110,20 @@ TEST_P(FeedForwardTest, MayReplaceItsInput) {
 }
 
 TEST_P(FeedForwardTest, GivesARowTheSameBitsAloneAndOnAnyThreads) {
-  FeedForwardInputs in(FeedForwardKind::kSwiglu, NormKind::kLayer, 101, 65, 70,
-                       DType::kBF16);
-  const std::vector<float> all = RunFeedForward(backend(), in);
-  ExpectSameBits(RunFeedForward(*MakeWith(1), in), all);
-  ExpectSameBits(RunFeedForward(*MakeWith(3), in), all);
-  const std::vector<float> y = in.y;
-  for (const int64_t count : {1, 2, 9}) {
-    in.rows = count;
-    in.y = RowsOf(y, 65, 50, count);
-    ExpectSameBits(RunFeedForward(backend(), in), RowsOf(all, 65, 50, count));
+  const FeedForwardInputs source(FeedForwardKind::kSwiglu, NormKind::kLayer,
+                                 101, 65, 70, DType::kBF16);
+  for (const RowKind row_kind : kRowKinds) {
+    FeedForwardInputs in = source;
+    in.row_kind = row_kind;
+    const std::vector<float> all = RunFeedForward(backend(), in);
+    ExpectSameBits(RunFeedForward(*MakeWith(1), in), all);
+    ExpectSameBits(RunFeedForward(*MakeWith(3), in), all);
+    for (const int64_t count : {1, 2, 9, 17, 40}) {
+      if (count == 1 && row_kind == RowKind::kChunk) continue;  // a decode row
+      in.rows = count;
+      in.y = RowsOf(source.y, 65, 50, count);
+      ExpectSameBits(RunFeedForward(backend(), in), RowsOf(all, 65, 50, count));
+    }
   }
 }
 

@@ -26,12 +26,13 @@ struct LinearInputs {
   std::vector<float> bias;
 };
 
-// The result for the given rows of in.x, run as one segment.
+// The result for the given rows of in.x.
 std::vector<float> RunLinear(Backend& backend, const LinearInputs& in,
-                             const std::vector<float>& x) {
+                             const std::vector<float>& x,
+                             RowKind kind = RowKind::kDecode) {
   const auto rows =
       static_cast<int32_t>(static_cast<int64_t>(x.size()) / in.weight.cols);
-  const Rows batch{{.rows = rows}};
+  const Rows batch = MakeRows(rows, kind);
   const std::unique_ptr<Matrix> weight = Pack(backend, in.weight);
   Tensor inputs(backend, x);
   Tensor bias(backend, in.bias);
@@ -51,7 +52,25 @@ std::vector<float> RunLinear(Backend& backend, const LinearInputs& in) {
 
 constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
 
-using LinearTest = KernelTest;
+class LinearTest : public KernelTest {
+ protected:
+  void ExpectTheSameBitsInEveryBatch(const LinearInputs& in, RowKind kind) {
+    const int64_t inputs = in.weight.cols;
+    const int64_t outputs = in.weight.rows;
+    const auto rows = static_cast<int64_t>(in.x.size()) / inputs;
+    const std::vector<float> all = RunLinear(backend(), in, in.x, kind);
+    for (const int64_t count :
+         {1, 2, 3, 5, 8, 9, 16, 17, 32, 33, 64, 65, 149}) {
+      if (count == 1 && kind == RowKind::kChunk) continue;  // a decode row
+      SCOPED_TRACE(count);
+      for (const int64_t first : {int64_t{0}, rows - count}) {
+        ExpectSameBits(
+            RunLinear(backend(), in, RowsOf(in.x, inputs, first, count), kind),
+            RowsOf(all, outputs, first, count));
+      }
+    }
+  }
+};
 
 TEST_P(LinearTest, MatchesTheReferenceForEveryTypeAndOddShape) {
   struct Shape {
@@ -71,22 +90,20 @@ TEST_P(LinearTest, MatchesTheReferenceForEveryTypeAndOddShape) {
             RowsOf(in.x, shape.inputs, row, 1), in.weight, in.bias);
         want.insert(want.end(), values.begin(), values.end());
       }
-      ExpectWithin(RunLinear(backend(), in), want);
+      for (const RowKind kind : kRowKinds) {
+        ExpectWithin(RunLinear(backend(), in, in.x, kind), want);
+      }
     }
   }
 }
 
 TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatch) {
-  constexpr int64_t kRows = 40;
-  for (const DType dtype : kDTypes) {
-    SCOPED_TRACE(Name(dtype));
-    const LinearInputs in(kRows, 70, 45, dtype);
-    const std::vector<float> all = RunLinear(backend(), in);
-    for (const int64_t count : {1, 2, 3, 5, 7, 8, 11, 13, 25, 39}) {
-      SCOPED_TRACE(count);
-      for (const int64_t first : {int64_t{0}, kRows - count}) {
-        ExpectSameBits(RunLinear(backend(), in, RowsOf(in.x, 45, first, count)),
-                       RowsOf(all, 70, first, count));
+  // Inputs of up to eight slices and more, outputs of several tiles.
+  for (const int64_t inputs : {45, 1100}) {
+    for (const DType dtype : kDTypes) {
+      for (const RowKind kind : kRowKinds) {
+        SCOPED_TRACE(::testing::Message() << Name(dtype) << " " << inputs);
+        ExpectTheSameBitsInEveryBatch({150, 170, inputs, dtype}, kind);
       }
     }
   }
@@ -98,9 +115,11 @@ TEST_P(LinearTest, GivesEqualRowsEqualBitsWhereverTheyStand) {
   for (int64_t row = 1; row < kRows; ++row) {
     std::copy_n(in.x.begin(), 19, in.x.begin() + row * 19);
   }
-  const std::vector<float> out = RunLinear(backend(), in);
-  for (int64_t row = 1; row < kRows; ++row) {
-    ExpectSameBits(RowsOf(out, 33, row, 1), RowsOf(out, 33, 0, 1));
+  for (const RowKind kind : kRowKinds) {
+    const std::vector<float> out = RunLinear(backend(), in, in.x, kind);
+    for (int64_t row = 1; row < kRows; ++row) {
+      ExpectSameBits(RowsOf(out, 33, row, 1), RowsOf(out, 33, 0, 1));
+    }
   }
 }
 
@@ -144,18 +163,21 @@ TEST_P(LinearTest, RoundsTheLeftOperandToNearestEven) {
 }
 
 TEST_P(LinearTest, KeepsANanToItsOwnRow) {
-  LinearInputs in(14, 40, 9, DType::kBF16);
-  const std::vector<float> want = RunLinear(backend(), in);
-  in.x[5 * 9 + 4] = kPoison;
-  const std::vector<float> got = RunLinear(backend(), in);
-  for (int64_t row = 0; row < 14; ++row) {
-    SCOPED_TRACE(row);
-    if (row != 5) {
-      ExpectSameBits(RowsOf(got, 40, row, 1), RowsOf(want, 40, row, 1));
-      continue;
-    }
-    for (const float value : RowsOf(got, 40, row, 1)) {
-      EXPECT_TRUE(std::isnan(value));
+  const LinearInputs in(14, 40, 9, DType::kBF16);
+  std::vector<float> x = in.x;
+  x[5 * 9 + 4] = kPoison;
+  for (const RowKind kind : kRowKinds) {
+    const std::vector<float> want = RunLinear(backend(), in, in.x, kind);
+    const std::vector<float> got = RunLinear(backend(), in, x, kind);
+    for (int64_t row = 0; row < 14; ++row) {
+      SCOPED_TRACE(row);
+      if (row != 5) {
+        ExpectSameBits(RowsOf(got, 40, row, 1), RowsOf(want, 40, row, 1));
+        continue;
+      }
+      for (const float value : RowsOf(got, 40, row, 1)) {
+        EXPECT_TRUE(std::isnan(value));
+      }
     }
   }
 }

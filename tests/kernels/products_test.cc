@@ -33,6 +33,7 @@ struct GatedInputs {
         residual(RandomFloats(count * out_width, -2, 2, 4)) {}
 
   int64_t rows;
+  RowKind kind = RowKind::kDecode;
   int64_t width;
   std::vector<float> x;
   reference::Matrix weight;
@@ -43,7 +44,7 @@ struct GatedInputs {
 
 std::vector<float> RunGated(Backend& backend, const GatedInputs& in,
                             bool in_place = false) {
-  const Rows batch{{.rows = static_cast<int32_t>(in.rows)}};
+  const Rows batch = MakeRows(in.rows, in.kind);
   const std::unique_ptr<Matrix> weight = Pack(backend, in.weight);
   Tensor x(backend, in.x);
   Tensor stacked(backend, in.stacked);
@@ -69,7 +70,7 @@ TEST_P(GatedOutputTest, MatchesTheReference) {
       for (const int64_t width : {1, 7, 33, 64}) {
         SCOPED_TRACE(::testing::Message()
                      << Name(dtype) << " " << rows << " x " << width);
-        const GatedInputs in(rows, width, 2 * width + 1, dtype);
+        GatedInputs in(rows, width, 2 * width + 1, dtype);
         std::vector<reference::Real> want;
         for (int64_t row = 0; row < rows; ++row) {
           const int64_t at = row * in.stride;
@@ -80,7 +81,10 @@ TEST_P(GatedOutputTest, MatchesTheReference) {
               RowsOf(in.residual, width, row, 1));
           want.insert(want.end(), values.begin(), values.end());
         }
-        ExpectWithin(RunGated(backend(), in), want);
+        for (const RowKind kind : kRowKinds) {
+          in.kind = kind;
+          ExpectWithin(RunGated(backend(), in), want);
+        }
       }
     }
   }

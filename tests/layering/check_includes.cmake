@@ -6,10 +6,11 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(folders
-  kernels kernels/cpu models server server/metrics server/engine server/rpc
+  kernels kernels/cpu kernels/cuda models server server/metrics server/engine server/rpc
   server/tools)
 set(may_kernels kernels/)
 set(may_kernels/cpu kernels/)
+set(may_kernels/cuda kernels/)
 set(may_models models/ kernels/)
 set(may_server/metrics server/metrics/)
 set(may_server/engine
@@ -24,16 +25,18 @@ set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 # Libraries that stay in their folders: what their headers begin with, and who
 # may include them.
 set(libraries "grpc(pp)?/" "prometheus/" "google/protobuf/" "CLI/" "spdlog/"
-  "sentencepiece")
+  "sentencepiece" "cu(da|blas|fft)[^/]*[.]h$")
 set(users_0 server/rpc server/tools server)
 set(users_1 server/metrics)
 set(users_2 server/rpc server/tools)
 set(users_3 server/tools server)
 set(users_4 server server/rpc)
 set(users_5 models)
+set(users_6 kernels/cuda)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
-  ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/models/*.h
+  ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/kernels/*.cu
+  ${ROOT}/kernels/*.cuh ${ROOT}/models/*.h
   ${ROOT}/models/*.cc ${ROOT}/server/*.h ${ROOT}/server/*.cc)
 if(NOT files)
   message(FATAL_ERROR "${ROOT}: no source files")

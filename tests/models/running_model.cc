@@ -25,9 +25,15 @@ T Value(absl::StatusOr<T> value) {
 
 }  // namespace
 
+bool OnCuda() {
+  const char* device = std::getenv("CHELA_TEST_DEVICE");
+  return device != nullptr && std::string(device) == "cuda";
+}
+
 RunningModel::RunningModel(const std::string& directory,
                            const Options& options) {
   BackendOptions backend;
+  if (OnCuda()) backend.kind = BackendKind::kCuda;
   backend.threads = options.threads;
   backend.max_kernels = options.max_kernels;
   backend_ = Value(MakeBackend(backend));

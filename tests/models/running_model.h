@@ -11,8 +11,12 @@
 
 namespace chela {
 
-// A checkpoint folder loaded on the CPU backend, with a pool of states. Any
-// failure to load or run ends the test run with its message.
+// Whether models run on CUDA instead of the CPU: CHELA_TEST_DEVICE=cuda. Not in
+// ctest, whose machines need no GPU; tests/gpu/run.sh sets it.
+bool OnCuda();
+
+// A checkpoint folder loaded on a backend, with a pool of states. Any failure
+// to load or run ends the test run with its message.
 class RunningModel {
  public:
   struct Options {

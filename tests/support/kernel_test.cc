@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <random>
+#include <utility>
 
 #include "tests/reference/rounding.h"
 
@@ -31,9 +32,11 @@ std::vector<BackendCase> EveryBackend() {
     backend.options.max_kernels = set;
     return backend;
   };
+  BackendCase cuda{.name = "cuda", .options = {}};
+  cuda.options.kind = BackendKind::kCuda;
   return {cpu("generic", CpuKernels::kGeneric), cpu("avx2", CpuKernels::kAvx2),
           cpu("avx512", CpuKernels::kAvx512),
-          cpu("avx512_bf16", CpuKernels::kAvx512Bf16)};
+          cpu("avx512_bf16", CpuKernels::kAvx512Bf16), cuda};
 }
 
 void KernelTest::SetUp() {
@@ -115,6 +118,17 @@ Rows::Rows(std::vector<Segment> list) : segments(std::move(list)) {
     segment.first_row = count;
     count += segment.rows;
   }
+}
+
+Rows MakeRows(int64_t count, RowKind kind) {
+  if (kind == RowKind::kChunk) {
+    return Rows{{.rows = static_cast<int32_t>(count)}};
+  }
+  std::vector<Segment> list;
+  for (int32_t slot = 0; slot < count; ++slot) {
+    list.push_back({.slot = slot, .rows = 1});
+  }
+  return Rows(std::move(list));
 }
 
 std::vector<Segment> Split(int32_t slot, int32_t total,

@@ -29,7 +29,7 @@ struct BackendCase {
 };
 std::ostream& operator<<(std::ostream& out, const BackendCase& backend);
 
-// The CPU backend with each kernel set, computing on two threads.
+// The CPU backend with each kernel set, computing on two threads, and CUDA.
 std::vector<BackendCase> EveryBackend();
 
 // A test that runs once on every backend; skipped, and saying so, where the
@@ -90,6 +90,14 @@ struct Rows {
   std::vector<Segment> segments;
   int32_t count = 0;
 };
+
+// What a step's rows are, on which a backend may base how it computes them.
+enum class RowKind {
+  kDecode,  // each the one token of a sequence of its own
+  kChunk,   // all of them a piece of one prompt
+};
+inline constexpr RowKind kRowKinds[] = {RowKind::kDecode, RowKind::kChunk};
+Rows MakeRows(int64_t count, RowKind kind);
 
 // One sequence of `total` tokens in `slot`, from position 0, cut into steps of
 // the given sizes (the last size goes on to the end).

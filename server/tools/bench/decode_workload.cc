@@ -11,6 +11,9 @@
 namespace chela::bench {
 namespace {
 
+// More than ten times the second-level cache of the largest GPUs.
+constexpr int64_t kGpuRotationBytes = int64_t{768} << 20;
+
 // Values as large as activations are, away from zero and from denormals.
 std::vector<float> SeededState(int64_t floats) {
   std::mt19937 random(20240);
@@ -33,7 +36,9 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
   if (!backend.ok()) return backend.status();
   workload->backend_ = *std::move(backend);
   CHELA_RETURN_IF_ERROR(workload->AddCopy(0));
-  const int64_t wanted = 8 * LastLevelCacheBytes();
+  const int64_t wanted = options.backend.kind == BackendKind::kCpu
+                             ? 8 * LastLevelCacheBytes()
+                             : kGpuRotationBytes;
   const int64_t bytes = workload->weights().size_bytes();
   for (int64_t copy = 1; copy * bytes < wanted && copy < options.max_copies;
        ++copy) {

@@ -58,6 +58,7 @@ class DecodeWorkload {
 
   const ModelConfig& config() const { return copies_[0].model->config(); }
   const Weights& weights() const { return copies_[0].model->weights(); }
+  Backend& backend() { return *backend_; }
   BackendInfo backend_info() const { return backend_->Info(); }
   int32_t copies() const { return static_cast<int32_t>(copies_.size()); }
   int64_t state_bytes() const { return copies_[0].pool->slot_bytes(); }

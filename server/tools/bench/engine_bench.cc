@@ -10,10 +10,10 @@
 #include "absl/strings/str_format.h"
 #include "kernels/status_macros.h"
 #include "models/named_sizes.h"
+#include "server/tools/bench/ceiling.h"
 #include "server/tools/bench/decode_workload.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/paired_runs.h"
-#include "server/tools/bench/read_ceiling.h"
 #include "server/tools/bench/step_bytes.h"
 
 namespace chela::bench {
@@ -86,7 +86,7 @@ absl::StatusOr<PairOptions> PlanPairs(const EngineBenchOptions& options,
 
 absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
                                int64_t position, DecodeWorkload& workload,
-                               ReadCeiling& ceiling) {
+                               Ceiling& ceiling) {
   const StepBytes bytes(workload.config());
   CHELA_RETURN_IF_ERROR(
       workload.Seed(batch, position, options.spread, bytes.Period()));
@@ -166,7 +166,7 @@ json Describe(const DecodeWorkload& workload) {
 }
 
 absl::Status DecodeRows(const EngineBenchOptions& options,
-                        DecodeWorkload& workload, ReadCeiling& ceiling,
+                        DecodeWorkload& workload, Ceiling& ceiling,
                         const Output& output, json* object) {
   output.Line(
       " batch  position     p50 ms     p99 ms   tokens/s   MB/step "
@@ -195,8 +195,8 @@ absl::Status RunEngineBench(const EngineBenchOptions& options,
   const CoreTimes start = ReadCoreTimes();
   absl::StatusOr<std::unique_ptr<DecodeWorkload>> workload = Load(options);
   if (!workload.ok()) return workload.status();
-  absl::StatusOr<std::unique_ptr<ReadCeiling>> ceiling =
-      ReadCeiling::Create((*workload)->backend_info().threads);
+  absl::StatusOr<std::unique_ptr<Ceiling>> ceiling =
+      MakeCeiling((*workload)->backend());
   if (!ceiling.ok()) return ceiling.status();
 
   json object = Describe(**workload);

@@ -8,10 +8,10 @@
 #include "absl/strings/str_format.h"
 #include "kernels/status_macros.h"
 #include "models/named_sizes.h"
+#include "server/tools/bench/ceiling.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/kernel_cases.h"
 #include "server/tools/bench/paired_runs.h"
-#include "server/tools/bench/read_ceiling.h"
 
 namespace chela::bench {
 namespace {
@@ -19,8 +19,7 @@ namespace {
 using nlohmann::json;
 
 absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
-                                 const KernelCase& kernel,
-                                 ReadCeiling& ceiling) {
+                                 const KernelCase& kernel, Ceiling& ceiling) {
   PairOptions plan;
   plan.seconds = options.seconds;
   plan.pairs = options.pairs;
@@ -38,8 +37,7 @@ absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
 
 absl::Status MeasureSize(const KernelBenchOptions& options,
                          const std::string& size, Backend& backend,
-                         ReadCeiling& ceiling, const Output& output,
-                         json* rows) {
+                         Ceiling& ceiling, const Output& output, json* rows) {
   absl::StatusOr<ModelConfig> config =
       NamedSize(size, LongConvKind::kHierarchical);
   if (!config.ok()) return config.status();
@@ -80,8 +78,7 @@ absl::Status RunKernelBench(const KernelBenchOptions& options,
       MakeBackend(options.backend);
   if (!backend.ok()) return backend.status();
   const BackendInfo info = (*backend)->Info();
-  absl::StatusOr<std::unique_ptr<ReadCeiling>> ceiling =
-      ReadCeiling::Create(info.threads);
+  absl::StatusOr<std::unique_ptr<Ceiling>> ceiling = MakeCeiling(**backend);
   if (!ceiling.ok()) return ceiling.status();
 
   json object = {{"machine", DescribeHost()},

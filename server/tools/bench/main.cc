@@ -5,6 +5,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/time/time.h"
 #include "server/tools/bench/engine_bench.h"
 #include "server/tools/bench/kernel_bench.h"
@@ -19,6 +20,21 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 void AddBackendFlags(CLI::App& command, chela::BackendOptions& backend) {
+  command
+      .add_option_function<std::string>(
+          "--device",
+          [&backend](const std::string& text) {
+            if (text == "cpu") return;
+            backend.kind = chela::BackendKind::kCuda;
+            if (text == "cuda") return;
+            if (text.rfind("cuda:", 0) != 0 ||
+                !absl::SimpleAtoi(text.substr(5), &backend.device)) {
+              throw CLI::ValidationError("--device",
+                                         text + "; want cpu, cuda or cuda:N");
+            }
+          },
+          "What computes: cpu, cuda or cuda:N [cpu]")
+      ->type_name("DEVICE");
   command
       .add_option("--threads", backend.threads,
                   "Threads that compute; 0: every core this process may use")

@@ -33,8 +33,7 @@ absl::Status RunSteps(double seconds, absl::FunctionRef<absl::Status()> step,
   return absl::OkStatus();
 }
 
-absl::StatusOr<Pair> RunPair(double seconds, bool steps_first,
-                             ReadCeiling& ceiling,
+absl::StatusOr<Pair> RunPair(double seconds, bool steps_first, Ceiling& ceiling,
                              absl::FunctionRef<absl::Status()> step) {
   Pair pair;
   const double others = ReadCoreTimes().others_seconds;
@@ -50,7 +49,7 @@ absl::StatusOr<Pair> RunPair(double seconds, bool steps_first,
 }
 
 // Until the machine runs at one speed, but not forever on a busy one.
-bool WarmUp(double seconds, ReadCeiling& ceiling) {
+bool WarmUp(double seconds, Ceiling& ceiling) {
   std::vector<double> rates;
   for (int tries = 0; tries < 8; ++tries) {
     rates.push_back(ceiling.Measure(std::min(0.25, seconds)));
@@ -103,7 +102,7 @@ nlohmann::json PairedResult::ToJson() const {
 }
 
 absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
-                                      ReadCeiling& ceiling,
+                                      Ceiling& ceiling,
                                       absl::FunctionRef<absl::Status()> step) {
   std::vector<double> warm_up;
   CHELA_RETURN_IF_ERROR(RunSteps(options.warm_up_seconds, step, &warm_up));

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
-#include "server/tools/bench/read_ceiling.h"
+#include "server/tools/bench/ceiling.h"
 #include "server/tools/bench/statistics.h"
 
 namespace chela::bench {
@@ -21,7 +21,7 @@ struct PairOptions {
   double warm_up_seconds = 2;
 };
 
-// One thing measured beside the read ceiling.
+// One thing measured beside the ceiling.
 struct PairedResult {
   std::vector<double> step_seconds;  // of every step of the kept pairs
   double total_seconds = 0;          // their sum
@@ -43,7 +43,7 @@ struct PairedResult {
 // and the result is inconclusive. `bytes` is what one step moves. Errors are
 // those of `step`.
 absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
-                                      ReadCeiling& ceiling,
+                                      Ceiling& ceiling,
                                       absl::FunctionRef<absl::Status()> step);
 
 }  // namespace chela::bench

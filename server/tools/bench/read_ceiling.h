@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/cpu/thread_pool.h"
+#include "server/tools/bench/ceiling.h"
 
 namespace chela::bench {
 
@@ -15,19 +16,19 @@ namespace chela::bench {
 // step that streams weights is measured against.
 //
 // Threads: owned by one thread.
-class ReadCeiling {
+class ReadCeiling final : public Ceiling {
  public:
   static constexpr size_t kBytes = size_t{1} << 30;
 
   // RESOURCE_EXHAUSTED if there is no memory for `bytes`.
   static absl::StatusOr<std::unique_ptr<ReadCeiling>> Create(
       int32_t threads, size_t bytes = kBytes);
-  ~ReadCeiling();
+  ~ReadCeiling() override;
   ReadCeiling(const ReadCeiling&) = delete;
 
   // Bytes a second: the median of whole passes that take at least `seconds`
   // together.
-  double Measure(double seconds);
+  double Measure(double seconds) override;
 
  private:
   ReadCeiling(int32_t threads, uint64_t* data, size_t bytes)

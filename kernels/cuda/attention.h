@@ -1,0 +1,47 @@
+#ifndef CHELA_KERNELS_CUDA_ATTENTION_H_
+#define CHELA_KERNELS_CUDA_ATTENTION_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/step_rows.h"
+#include "kernels/embedding.h"
+#include "kernels/linear_attention.h"
+
+namespace chela::cuda {
+
+// The linear attention of decode rows: one read and one write of each state.
+//
+// Order of the sums, the same in decode and in chunks: a column of o adds keys
+// 4 g .. 4 g + 3 (and 64 further on, 128 ..) in one thread, then g = 0 .. 15 in
+// order; the norm adds the squares of 64 columns by one warp's tree, then those
+// tiles in an order that the width alone decides.
+cudaError_t LaunchDecode(const LinearAttention& op, const DecodeRows& rows,
+                         int32_t max_rows, bool clusters, bool overlap,
+                         cudaStream_t stream);
+
+// The same for chunks, token after token.
+cudaError_t LaunchChunks(const LinearAttention& op, const Chunk* chunks,
+                         int32_t count, int32_t longest, bool clusters,
+                         cudaStream_t stream);
+
+// out[row] = table[token of row] * multiplier; `tokens` in device memory.
+// `count` is the number of rows that exist, at most max_rows. The first kernel
+// of a step: it never starts early.
+struct EmbeddingRows {
+  const void* table = nullptr;
+  DType dtype = DType::kF32;
+  int32_t width = 0;
+  int32_t stride = 0;
+  float multiplier = 1.0f;
+  const int32_t* tokens = nullptr;
+  const int32_t* count = nullptr;
+  float* out = nullptr;
+};
+cudaError_t LaunchEmbedding(const EmbeddingRows& op, int32_t max_rows,
+                            cudaStream_t stream);
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_ATTENTION_H_

@@ -1,0 +1,128 @@
+// What the attention kernels share.
+#ifndef CHELA_KERNELS_CUDA_ATTENTION_MATH_CUH_
+#define CHELA_KERNELS_CUDA_ATTENTION_MATH_CUH_
+
+#include <cstdint>
+
+#include "kernels/cuda/device_math.cuh"
+#include "kernels/linear_attention.h"
+
+namespace chela::cuda {
+
+inline constexpr int kTileColumns = 64;  // value columns of a tile
+inline constexpr int kKeyGroups = 16;    // of four keys each
+inline constexpr int kTileKeys = 4 * kKeyGroups;
+inline constexpr int kTileThreads = kKeyGroups * kTileColumns / 4;
+inline constexpr int kMaxCluster = 8;
+
+inline __host__ __device__ int ValueTiles(int value_dim) {
+  return (value_dim + kTileColumns - 1) / kTileColumns;
+}
+// Blocks that share a head's columns. Tile i is block i % ClusterOf's.
+inline __host__ __device__ int ClusterOf(int value_dim) {
+  const int tiles = ValueTiles(value_dim);
+  int size = 1;
+  while (size < kMaxCluster && size < tiles) size *= 2;
+  return size;
+}
+
+// A thread's part of a state tile: four keys by four columns.
+struct StateTile {
+  float s[4][4];
+};
+
+// Which keys and columns of a head a thread owns, and how to move them.
+struct TileShape {
+  int keys = 0;          // of the head
+  int columns = 0;       // of the head
+  int first_key = 0;     // of this thread
+  int first_column = 0;  // likewise
+  bool aligned = false;  // rows can be moved 16 bytes at a time
+
+  __device__ __forceinline__ StateTile Load(const float* head) const {
+    StateTile tile;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float* row = head + int64_t{first_key + i} * columns + first_column;
+      if (aligned && first_key + i < keys && first_column < columns) {
+        const float4 four = __ldcs(reinterpret_cast<const float4*>(row));
+        tile.s[i][0] = four.x, tile.s[i][1] = four.y;
+        tile.s[i][2] = four.z, tile.s[i][3] = four.w;
+      } else {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          tile.s[i][j] =
+              first_key + i < keys && first_column + j < columns ? row[j] : 0;
+        }
+      }
+    }
+    return tile;
+  }
+
+  __device__ __forceinline__ void Store(const StateTile& tile,
+                                        float* head) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (first_key + i >= keys) break;
+      float* row = head + int64_t{first_key + i} * columns + first_column;
+      if (aligned && first_column < columns) {
+        __stcs(reinterpret_cast<float4*>(row),
+               make_float4(tile.s[i][0], tile.s[i][1], tile.s[i][2],
+                           tile.s[i][3]));
+      } else {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          if (first_column + j < columns) row[j] = tile.s[i][j];
+        }
+      }
+    }
+  }
+};
+
+// S = decay S + k w^T, o += S^T q for a thread's part.
+__device__ __forceinline__ void Advance(StateTile& tile, float decay,
+                                        const float (&k)[4],
+                                        const float (&q)[4],
+                                        const float (&w)[4], float (&o)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      tile.s[i][j] = fmaf(k[i], w[j], decay * tile.s[i][j]);
+      o[j] = fmaf(q[i], tile.s[i][j], o[j]);
+    }
+  }
+}
+
+// phi(q) and phi(k) of key `key` (over all heads) from its raw sum.
+__device__ __forceinline__ float2 QueryAndKey(const LinearAttention& op,
+                                              float shared, int key) {
+  const float zz = Silu(shared);
+  const float q = fmaf(op.q_scale[key], zz, op.q_bias[key]);
+  const float k = fmaf(op.k_scale[key], zz, op.k_bias[key]);
+  return make_float2(Feature(op.feature_map, q), Feature(op.feature_map, k));
+}
+
+// The sum of the squares of 64 columns, by one warp; missing columns are 0.
+__device__ __forceinline__ float TileSquares(float low, float high) {
+  return WarpSum(fmaf(high, high, low * low));
+}
+
+__device__ __forceinline__ float Gate(const LinearAttention& op, float o,
+                                      float scale, float reset, int column) {
+  return Silu(reset) * (o * scale * op.norm_weight[column]);
+}
+
+__device__ __forceinline__ float HeadScale(const LinearAttention& op,
+                                           float squares) {
+  return 1.0f / sqrtf(squares / static_cast<float>(op.value_dim) + op.norm_eps);
+}
+
+__device__ __forceinline__ bool StateAligned(const LinearAttention& op) {
+  return op.value_dim % 4 == 0 && op.state.slot_stride % 4 == 0 &&
+         reinterpret_cast<uintptr_t>(op.state.data) % 16 == 0;
+}
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_ATTENTION_MATH_CUH_

@@ -1,0 +1,52 @@
+#ifndef CHELA_KERNELS_CUDA_CONVOLUTION_H_
+#define CHELA_KERNELS_CUDA_CONVOLUTION_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/step_rows.h"
+#include "kernels/long_convolution.h"
+#include "kernels/short_convolution.h"
+
+namespace chela::cuda {
+
+// The convolutions of decode rows: the short one, the hierarchical one or both,
+// then fused (hierarchical->a must be short_conv->a). max_rows: at least the
+// rows that exist.
+//
+// Order of a row's sums, the same in decode and in chunks:
+//   short: bias, then taps by lag 1, 2 .., then lag 0;
+//   level 0: lags >= 1 by lag mod 8, each ascending, then those 8 in order;
+//   level j: its taps by m, then the levels from S down to 1;
+//   c = that of level 0, + that of the levels, + lag 0, + skip.
+cudaError_t LaunchDecode(const ShortConvolution* short_conv,
+                         const HierarchicalConvolution* hierarchical,
+                         const DecodeRows& rows, int32_t max_rows, bool overlap,
+                         cudaStream_t stream);
+
+// The same for chunks: `chunks` (device) are `count` of them, the longest of
+// `longest` tokens.
+cudaError_t LaunchChunks(const ShortConvolution& op, const Chunk* chunks,
+                         int32_t count, int32_t longest, cudaStream_t stream);
+cudaError_t LaunchChunks(const HierarchicalConvolution& op, const Chunk* chunks,
+                         int32_t count, cudaStream_t stream);
+
+// The explicit kernel by its definition: every output reads N inputs. Taps in
+// device memory, [length, width].
+struct ExplicitTaps {
+  const float* taps = nullptr;
+  int32_t width = 0;
+  int64_t length = 0;
+  int64_t ring = 0;  // M, the smallest power of two >= length
+};
+cudaError_t LaunchDecode(const ExplicitConvolution& op,
+                         const ExplicitTaps& taps, const DecodeRows& rows,
+                         int32_t max_rows, bool overlap, cudaStream_t stream);
+cudaError_t LaunchChunks(const ExplicitConvolution& op,
+                         const ExplicitTaps& taps, const Chunk* chunks,
+                         int32_t count, int32_t longest, cudaStream_t stream);
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_CONVOLUTION_H_

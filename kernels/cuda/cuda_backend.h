@@ -1,0 +1,102 @@
+#ifndef CHELA_KERNELS_CUDA_CUDA_BACKEND_H_
+#define CHELA_KERNELS_CUDA_CUDA_BACKEND_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/cuda/device_buffer.h"
+#include "kernels/cuda/large_products.h"
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/step_graphs.h"
+#include "kernels/cuda/step_memory.h"
+
+namespace chela::cuda {
+
+// One CUDA device and one stream. Ops are enqueued; faults surface at Download
+// at the latest.
+//
+// A row's kernels are chosen by its own segment: one token is a decode row
+// (products.h, bound by memory), more are a chunk (cuBLASLt). Short and long
+// convolution, and the two products of a layer's input, become one kernel each
+// where decode rows pass through them one after the other: the first op of such
+// a pair waits for the second, or for anything else.
+//
+// Threads: owned by one thread.
+class CudaBackend final : public Backend {
+ public:
+  static absl::StatusOr<std::unique_ptr<Backend>> Create(
+      const BackendOptions& options);
+  ~CudaBackend() override;
+
+  BackendInfo Info() const override { return info_; }
+  int64_t FreeBytes() const override;
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override;
+  absl::Status Upload(const void* host, void* device, size_t bytes) override;
+  absl::Status Download(const void* device, void* host, size_t bytes) override;
+  absl::Status Copy(const void* from, void* to, size_t bytes) override;
+  absl::StatusOr<std::unique_ptr<Matrix>> Pack(
+      std::span<const MatrixPart> parts, int64_t cols, DType dtype) override;
+  absl::StatusOr<std::unique_ptr<ExplicitKernel>> MakeExplicitKernel(
+      const float* kernel, int32_t width, int64_t length) override;
+
+  absl::Status BeginStep(const StepRows& rows) override;
+  absl::Status RunStep(const StepRows& rows,
+                       const StepProgram& program) override;
+  absl::Status Run(const Embedding& op) override;
+  absl::Status Run(const ShortConvolution& op) override;
+  absl::Status Run(const HierarchicalConvolution& op) override;
+  absl::Status Run(const ExplicitConvolution& op) override;
+  absl::Status Run(const Linear& op) override;
+  absl::Status Run(const LinearAttention& op) override;
+  absl::Status Run(const GatedOutput& op) override;
+  absl::Status Run(const FeedForward& op) override;
+  absl::Status Run(const LogitsHead& op) override;
+
+ private:
+  explicit CudaBackend(int device) : device_(device) {}
+  absl::Status Open();
+  // Makes this the calling thread's device.
+  absl::Status Enter() const;
+  // Launches what waits for a second op.
+  absl::Status Flush();
+  // Rows that a grid is made for: the bucket of a graph, or the rows there are.
+  int32_t GridRows(int32_t rows) const;
+  int32_t DecodeGridRows() const { return GridRows(step_.decode_rows()); }
+
+  absl::StatusOr<ProductLaunch> LaunchOf(int32_t max_rows);
+  // A product of every row of the step. scratch_rows: the left operand stands
+  // in memory of this backend, by row of the step.
+  absl::Status Multiply(const Product& product);
+  absl::Status MultiplyChunks(const Product& product);
+  absl::Status Check(cudaError_t error, const char* op) const;
+
+  const int device_;
+  BackendInfo info_;
+  bool modern_ = false;  // clusters and early starts: 9.0 and newer
+  cudaStream_t stream_ = nullptr;
+  StepMemory step_;
+  bool inputs_are_set_ = false;  // tokens and logits rows, by RunStep
+  int32_t bucket_ = 0;           // of a step that is or will be a graph
+  StepGraphs graphs_;
+  std::unique_ptr<LargeProducts> large_;
+  std::optional<ShortConvolution> waiting_short_;
+  std::optional<Linear> waiting_linear_;
+  Scratch inner_;       // activations of the feed-forward
+  Scratch left_;        // rounded left operands of chunks
+  Scratch sums_;        // of chunks' products
+  Scratch statistics_;  // of norms
+  PinnedBuffer download_;
+};
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_CUDA_BACKEND_H_

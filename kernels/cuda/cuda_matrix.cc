@@ -1,0 +1,145 @@
+#include "kernels/cuda/cuda_matrix.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/half.h"
+#include "kernels/cuda/cuda_status.h"
+#include "kernels/status_macros.h"
+
+namespace chela::cuda {
+namespace {
+
+constexpr int64_t kMaxLength = int64_t{1} << 30;
+// What is converted on the host at a time.
+constexpr int64_t kStagedBytes = 16 << 20;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+float ReadFloat(const std::byte* from, DType dtype) {
+  if (dtype == DType::kF32) {
+    float value;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  return dtype == DType::kBF16 ? FromBf16(bits) : FromF16(bits);
+}
+
+void Convert(const std::byte* from, DType from_type, int64_t count,
+             DType to_type, std::byte* to) {
+  const auto size = static_cast<int64_t>(SizeOf(from_type));
+  for (int64_t i = 0; i < count; ++i) {
+    const float x = ReadFloat(from + i * size, from_type);
+    if (to_type == DType::kF32) {
+      std::memcpy(to + 4 * i, &x, sizeof(x));
+    } else {
+      const uint16_t bits = to_type == DType::kBF16 ? ToBf16(x) : ToF16(x);
+      std::memcpy(to + 2 * i, &bits, sizeof(bits));
+    }
+  }
+}
+
+// Copies `rows` dense rows to device rows `stride` elements apart.
+absl::Status UploadRows(const void* from, int64_t rows, const WeightView& view,
+                        std::byte* to) {
+  const size_t size = SizeOf(view.dtype);
+  const size_t row_bytes = static_cast<size_t>(view.cols) * size;
+  return CudaStatus(
+      cudaMemcpy2D(to, static_cast<size_t>(view.stride) * size, from, row_bytes,
+                   row_bytes, static_cast<size_t>(rows),
+                   cudaMemcpyHostToDevice),
+      absl::StrCat("upload ", rows, " rows of a matrix"));
+}
+
+absl::Status UploadPart(const MatrixPart& part, const WeightView& view,
+                        std::byte* to) {
+  if (part.dtype == view.dtype) {
+    return UploadRows(part.data, part.rows, view, to);
+  }
+  const auto size = static_cast<int64_t>(SizeOf(view.dtype));
+  const auto from_size = static_cast<int64_t>(SizeOf(part.dtype));
+  const auto* from = static_cast<const std::byte*>(part.data);
+  const int64_t rows = std::max<int64_t>(1, kStagedBytes / (view.cols * size));
+  std::vector<std::byte> staged(
+      static_cast<size_t>(std::min(rows, part.rows) * view.cols * size));
+  for (int64_t row = 0; row < part.rows; row += rows) {
+    const int64_t count = std::min(rows, part.rows - row);
+    Convert(from + row * view.cols * from_size, part.dtype, count * view.cols,
+            view.dtype, staged.data());
+    CHELA_RETURN_IF_ERROR(
+        UploadRows(staged.data(), count, view, to + row * view.stride * size));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CudaMatrix>> CudaMatrix::Make(
+    std::span<const MatrixPart> parts, int64_t cols, DType dtype) {
+  int64_t rows = 0;
+  for (const MatrixPart& part : parts) rows += part.rows;
+  const int64_t stride = RoundUp(cols, dtype == DType::kF32 ? 32 : 64);
+  const int64_t padded_rows = RoundUp(rows, 128);
+  constexpr int64_t kMost = int64_t{1} << 30;
+  if (rows > kMost || stride > kMost) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "pack: [", rows, ", ", cols, "]; want at most 2^30 rows and columns"));
+  }
+  const auto size = static_cast<int64_t>(SizeOf(dtype));
+  absl::StatusOr<DeviceBuffer> memory =
+      DeviceBuffer::Allocate(static_cast<size_t>(padded_rows * stride * size));
+  if (!memory.ok()) return memory.status();
+  const WeightView view = {.data = memory->data(),
+                           .dtype = dtype,
+                           .rows = static_cast<int32_t>(rows),
+                           .cols = static_cast<int32_t>(cols),
+                           .stride = static_cast<int32_t>(stride),
+                           .padded_rows = static_cast<int32_t>(padded_rows)};
+  auto* to = static_cast<std::byte*>(memory->data());
+  for (const MatrixPart& part : parts) {
+    CHELA_RETURN_IF_ERROR(UploadPart(part, view, to));
+    to += part.rows * stride * size;
+  }
+  return std::unique_ptr<CudaMatrix>(new CudaMatrix(view, *std::move(memory)));
+}
+
+absl::StatusOr<std::unique_ptr<CudaExplicitKernel>> CudaExplicitKernel::Make(
+    const float* kernel, int32_t width, int64_t length) {
+  if (width < 1 || length < 1 || length > kMaxLength) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "explicit kernel: width ", width, ", length ", length,
+        "; want a width of at least 1 and a length of 1 to ", kMaxLength));
+  }
+  const size_t bytes = static_cast<size_t>(width * length) * sizeof(float);
+  absl::StatusOr<DeviceBuffer> memory = DeviceBuffer::Allocate(bytes);
+  if (!memory.ok()) return memory.status();
+  std::vector<float> transposed(static_cast<size_t>(width * length));
+  for (int64_t channel = 0; channel < width; ++channel) {
+    for (int64_t lag = 0; lag < length; ++lag) {
+      transposed[static_cast<size_t>(lag * width + channel)] =
+          kernel[channel * length + lag];
+    }
+  }
+  CHELA_RETURN_IF_ERROR(CudaStatus(cudaMemcpy(memory->data(), transposed.data(),
+                                              bytes, cudaMemcpyHostToDevice),
+                                   "upload an explicit kernel"));
+  const auto ring =
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(length)));
+  const ExplicitTaps taps = {.taps = static_cast<const float*>(memory->data()),
+                             .width = width,
+                             .length = length,
+                             .ring = ring};
+  return std::unique_ptr<CudaExplicitKernel>(
+      new CudaExplicitKernel(taps, *std::move(memory)));
+}
+
+}  // namespace chela::cuda

@@ -1,0 +1,62 @@
+#ifndef CHELA_KERNELS_CUDA_CUDA_MATRIX_H_
+#define CHELA_KERNELS_CUDA_CUDA_MATRIX_H_
+
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "kernels/cuda/convolution.h"
+#include "kernels/cuda/device_buffer.h"
+#include "kernels/cuda/product.h"
+#include "kernels/long_convolution.h"
+#include "kernels/matrix.h"
+
+namespace chela::cuda {
+
+// A weight matrix on the device, laid out as WeightView says. Immutable.
+class CudaMatrix final : public Matrix {
+ public:
+  // Stacks `parts` and converts them to `dtype`. RESOURCE_EXHAUSTED if the
+  // device has no room.
+  static absl::StatusOr<std::unique_ptr<CudaMatrix>> Make(
+      std::span<const MatrixPart> parts, int64_t cols, DType dtype);
+
+  DType dtype() const override { return view_.dtype; }
+  int64_t rows() const override { return view_.rows; }
+  int64_t cols() const override { return view_.cols; }
+  size_t size_bytes() const override { return memory_.size_bytes(); }
+  const WeightView& view() const { return view_; }
+
+ private:
+  CudaMatrix(const WeightView& view, DeviceBuffer memory)
+      : view_(view), memory_(std::move(memory)) {}
+
+  WeightView view_;
+  DeviceBuffer memory_;
+};
+
+// The taps of an explicit kernel on the device, transposed. Immutable.
+class CudaExplicitKernel final : public ExplicitKernel {
+ public:
+  // kernel: host, [width, length]. INVALID_ARGUMENT for a size below 1 or a
+  // length above 2^30.
+  static absl::StatusOr<std::unique_ptr<CudaExplicitKernel>> Make(
+      const float* kernel, int32_t width, int64_t length);
+
+  int32_t width() const override { return taps_.width; }
+  int64_t length() const override { return taps_.length; }
+  size_t size_bytes() const override { return memory_.size_bytes(); }
+  const ExplicitTaps& taps() const { return taps_; }
+
+ private:
+  CudaExplicitKernel(const ExplicitTaps& taps, DeviceBuffer memory)
+      : taps_(taps), memory_(std::move(memory)) {}
+
+  ExplicitTaps taps_;
+  DeviceBuffer memory_;
+};
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_CUDA_MATRIX_H_

@@ -1,0 +1,296 @@
+// The ops of the CUDA backend: which kernels run for the rows of a step.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/convolution.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_matrix.h"
+#include "kernels/cuda/cuda_status.h"
+#include "kernels/status_macros.h"
+#include "kernels/validate.h"
+
+namespace chela::cuda {
+namespace {
+
+const WeightView& ViewOf(const Matrix* matrix) {
+  return static_cast<const CudaMatrix*>(matrix)->view();
+}
+
+Product ProductOf(const Linear& op) {
+  Product product;
+  product.weight = ViewOf(op.weight);
+  product.x = op.x;
+  product.x_stride = op.weight->cols();
+  product.finish.bias = op.bias;
+  product.finish.out = op.out;
+  product.finish.out_stride = op.weight->rows();
+  return product;
+}
+
+}  // namespace
+
+absl::Status CudaBackend::Flush() {
+  if (waiting_short_.has_value()) {
+    const ShortConvolution op = *std::exchange(waiting_short_, std::nullopt);
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchDecode(&op, nullptr, step_.decode(), DecodeGridRows(),
+                           modern_, stream_),
+              "a short convolution"));
+  }
+  if (waiting_linear_.has_value()) {
+    const Linear op = *std::exchange(waiting_linear_, std::nullopt);
+    return Multiply(ProductOf(op));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ProductLaunch> CudaBackend::LaunchOf(int32_t max_rows) {
+  ProductLaunch launch;
+  launch.max_rows = max_rows;
+  launch.clusters = modern_;
+  launch.overlap = modern_;
+  launch.stream = stream_;
+  const absl::StatusOr<NormStatistics*> statistics =
+      statistics_.Get<NormStatistics>(max_rows);
+  if (!statistics.ok()) return statistics.status();
+  launch.statistics = *statistics;
+  return launch;
+}
+
+absl::Status CudaBackend::Multiply(const Product& product) {
+  Product part = product;
+  if (product.weight.dtype == DType::kF32) {
+    part.count = step_.row_count();
+    const absl::StatusOr<ProductLaunch> launch =
+        LaunchOf(GridRows(step_.rows()));
+    if (!launch.ok()) return launch.status();
+    return Check(Launch(part, *launch), "a product");
+  }
+  if (step_.decode_rows() > 0) {
+    const absl::StatusOr<ProductLaunch> launch = LaunchOf(DecodeGridRows());
+    if (!launch.ok()) return launch.status();
+    part.count = step_.decode().count;
+    part.in_rows = step_.decode().rows;
+    part.out_rows = part.in_rows;
+    CHELA_RETURN_IF_ERROR(Check(Launch(part, *launch), "a product"));
+  }
+  return step_.chunks() > 0 ? MultiplyChunks(product) : absl::OkStatus();
+}
+
+absl::Status CudaBackend::MultiplyChunks(const Product& product) {
+  for (const StepMemory::Range& range : step_.ranges()) {
+    const absl::StatusOr<uint16_t*> left =
+        left_.Get<uint16_t>(int64_t{range.rows} * product.weight.stride);
+    if (!left.ok()) return left.status();
+    const absl::StatusOr<float*> sums =
+        sums_.Get<float>(int64_t{range.rows} * product.weight.rows);
+    if (!sums.ok()) return sums.status();
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchRound(product, range.first_row, range.rows, *left, stream_),
+              "a rounding"));
+    CHELA_RETURN_IF_ERROR(
+        large_->Run(product.weight, *left, range.rows, *sums, stream_));
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchFinish(product.weight, product.finish, *sums,
+                           range.first_row, range.rows, stream_),
+              "the end of a product"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaBackend::Run(const Embedding& op) {
+  if (!inputs_are_set_) {
+    CHELA_RETURN_IF_ERROR(Validate(op, {{}, step_.rows()}));
+    CHELA_RETURN_IF_ERROR(Flush());
+    if (step_.rows() == 0) return absl::OkStatus();
+    CHELA_RETURN_IF_ERROR(step_.SetTokens(
+        {op.tokens, static_cast<size_t>(step_.rows())}, stream_));
+  }
+  if (step_.rows() == 0) return absl::OkStatus();
+  const WeightView& table = ViewOf(op.table);
+  const EmbeddingRows rows = {.table = table.data,
+                              .dtype = table.dtype,
+                              .width = table.cols,
+                              .stride = table.stride,
+                              .multiplier = op.multiplier,
+                              .tokens = step_.tokens(),
+                              .count = step_.row_count(),
+                              .out = op.out};
+  return Check(LaunchEmbedding(rows, GridRows(step_.rows()), stream_),
+               "an embedding");
+}
+
+absl::Status CudaBackend::Run(const ShortConvolution& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (step_.chunks() > 0) {
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(),
+                           step_.longest_chunk(), stream_),
+              "a short convolution"));
+  }
+  if (step_.decode_rows() > 0) waiting_short_ = op;
+  return absl::OkStatus();
+}
+
+absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  if (step_.decode_rows() > 0) {
+    const bool fused = waiting_short_.has_value() &&
+                       waiting_short_->a == op.a &&
+                       waiting_short_->width == op.width;
+    if (!fused) CHELA_RETURN_IF_ERROR(Flush());
+    const std::optional<ShortConvolution> first =
+        std::exchange(waiting_short_, std::nullopt);
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchDecode(first.has_value() ? &*first : nullptr, &op,
+                           step_.decode(), DecodeGridRows(), modern_, stream_),
+              "a hierarchical convolution"));
+  }
+  if (step_.chunks() == 0) return absl::OkStatus();
+  return Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(), stream_),
+               "a hierarchical convolution");
+}
+
+absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  if (op.layer < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "explicit convolution: layer ", op.layer, "; want at least 0"));
+  }
+  const auto* kernel = dynamic_cast<const CudaExplicitKernel*>(op.kernel);
+  if (kernel == nullptr) {
+    return absl::InvalidArgumentError(
+        "explicit convolution: the kernel is not the CUDA backend's");
+  }
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (step_.decode_rows() > 0) {
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchDecode(op, kernel->taps(), step_.decode(), DecodeGridRows(),
+                           modern_, stream_),
+              "an explicit convolution"));
+  }
+  if (step_.chunks() == 0) return absl::OkStatus();
+  return Check(LaunchChunks(op, kernel->taps(), step_.chunk_list(),
+                            step_.chunks(), step_.longest_chunk(), stream_),
+               "an explicit convolution");
+}
+
+absl::Status CudaBackend::Run(const Linear& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  if (step_.rows() == 0) return absl::OkStatus();
+  // A product that reads what the waiting one writes is no second of a pair.
+  const bool second =
+      waiting_linear_.has_value() && waiting_linear_->out != op.x;
+  if (step_.chunks() > 0) {
+    CHELA_RETURN_IF_ERROR(Flush());
+    return Multiply(ProductOf(op));
+  }
+  if (!second) {
+    CHELA_RETURN_IF_ERROR(Flush());
+    waiting_linear_ = op;
+    return absl::OkStatus();
+  }
+  Product first = ProductOf(*std::exchange(waiting_linear_, std::nullopt));
+  Product next = ProductOf(op);
+  const absl::StatusOr<ProductLaunch> launch = LaunchOf(DecodeGridRows());
+  if (!launch.ok()) return launch.status();
+  for (Product* product : {&first, &next}) {
+    product->count = step_.decode().count;
+    product->in_rows = step_.decode().rows;
+    product->out_rows = product->in_rows;
+  }
+  return Check(LaunchPair(first, next, *launch), "two products");
+}
+
+absl::Status CudaBackend::Run(const LinearAttention& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (step_.decode_rows() > 0) {
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchDecode(op, step_.decode(), DecodeGridRows(), modern_,
+                           modern_, stream_),
+              "a linear attention"));
+  }
+  if (step_.chunks() == 0) return absl::OkStatus();
+  return Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(),
+                            step_.longest_chunk(), modern_, stream_),
+               "a linear attention");
+}
+
+absl::Status CudaBackend::Run(const GatedOutput& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (step_.rows() == 0) return absl::OkStatus();
+  Product product;
+  product.weight = ViewOf(op.weight);
+  product.x = op.x;
+  product.x_stride = op.weight->cols();
+  product.finish = {.kind = Finish::kGated,
+                    .residual = op.residual,
+                    .candidate = op.candidate.data,
+                    .gate = op.gate.data,
+                    .candidate_stride = op.candidate.stride,
+                    .gate_stride = op.gate.stride,
+                    .out = op.out,
+                    .out_stride = op.weight->rows()};
+  return Multiply(product);
+}
+
+absl::Status CudaBackend::Run(const FeedForward& op) {
+  CHELA_RETURN_IF_ERROR(Validate(op));
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (step_.rows() == 0) return absl::OkStatus();
+  const int64_t inner = op.down->cols();
+  const absl::StatusOr<float*> activations =
+      inner_.Get<float>(int64_t{GridRows(step_.rows())} * inner);
+  if (!activations.ok()) return activations.status();
+  Product up;
+  up.weight = ViewOf(op.up);
+  up.x = op.y;
+  up.x_stride = op.up->cols();
+  up.normed = true;
+  up.norm = op.norm;
+  up.finish.kind =
+      op.kind == FeedForwardKind::kSwiglu ? Finish::kSwiglu : Finish::kSilu;
+  up.finish.out = *activations;
+  up.finish.out_stride = inner;
+  CHELA_RETURN_IF_ERROR(Multiply(up));
+  Product down;
+  down.weight = ViewOf(op.down);
+  down.x = *activations;
+  down.x_stride = inner;
+  down.finish.kind = Finish::kResidual;
+  down.finish.residual = op.y;
+  down.finish.out = op.out;
+  down.finish.out_stride = op.down->rows();
+  return Multiply(down);
+}
+
+absl::Status CudaBackend::Run(const LogitsHead& op) {
+  if (!inputs_are_set_) {
+    CHELA_RETURN_IF_ERROR(Validate(op, {{}, step_.rows()}));
+    CHELA_RETURN_IF_ERROR(Flush());
+    if (op.num_rows == 0) return absl::OkStatus();
+    CHELA_RETURN_IF_ERROR(step_.SetLogitsRows(
+        {op.rows, static_cast<size_t>(op.num_rows)}, stream_));
+  }
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (op.num_rows == 0) return absl::OkStatus();
+  Product product;
+  product.weight = ViewOf(op.weight);
+  product.x = op.x;
+  product.x_stride = op.weight->cols();
+  product.normed = true;
+  product.norm = op.norm;
+  product.count = step_.logits_count();
+  product.in_rows = step_.logits_rows();
+  product.finish.out = op.logits;
+  product.finish.out_stride = op.weight->rows();
+  const absl::StatusOr<ProductLaunch> launch = LaunchOf(GridRows(op.num_rows));
+  if (!launch.ok()) return launch.status();
+  return Check(Launch(product, *launch), "the logits");
+}
+
+}  // namespace chela::cuda

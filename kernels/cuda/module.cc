@@ -1,0 +1,11 @@
+// What libchela_cuda.so shows to the program that opens it.
+#include "kernels/backend_module.h"
+#include "kernels/cuda/cuda_backend.h"
+
+extern "C" __attribute__((visibility("default"))) const chela::BackendModule*
+chela_backend_module() {
+  static const chela::BackendModule kModule = {
+      .abi = chela::kBackendModuleAbi,
+      .make = chela::cuda::CudaBackend::Create};
+  return &kModule;
+}

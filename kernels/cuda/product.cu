@@ -1,0 +1,204 @@
+// Products of float32 weights, the statistics of norms, the parts of a large
+// product around cuBLAS, and the choice of a kernel.
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/product_kernels.h"
+#include "kernels/cuda/product_math.cuh"
+
+namespace chela::cuda {
+namespace {
+
+constexpr int kFloatRows = 4;  // of the left operand, a warp
+
+// Rows from which on the cluster kernel, which reads the left operand less
+// often, is the faster one.
+constexpr int kClusterRows = 17;
+
+__global__ void __launch_bounds__(kNormThreads)
+    Statistics(const __grid_constant__ Product p, NormStatistics* out) {
+  __shared__ float partial[1][kNormWarps];
+  LetLaterStart();
+  WaitForEarlier();
+  const int i = static_cast<int>(blockIdx.x);
+  if (i >= *p.count) return;
+  const float* x = p.x + RowAt(p.in_rows, i) * p.x_stride;
+  NormStatistics statistics[1];
+  BlockNormStatistics<1>(
+      1, [x](int) { return x; }, p.weight.cols, p.norm, partial, statistics);
+  if (threadIdx.x == 0) out[i] = statistics[0];
+}
+
+// A warp owns one output for kFloatRows rows.
+template <bool kSwiglu>
+__global__ void __launch_bounds__(256)
+    FloatProduct(const __grid_constant__ Product p) {
+  LetLaterStart();
+  WaitForEarlier();
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int outputs = kSwiglu ? p.weight.rows / 2 : p.weight.rows;
+  const int output =
+      static_cast<int>(blockIdx.x) * 8 + static_cast<int>(threadIdx.x) / 32;
+  const int first = static_cast<int>(blockIdx.y) * kFloatRows;
+  const int count = min(*p.count - first, kFloatRows);
+  if (output >= outputs || count <= 0) return;
+  constexpr int kTiles = kSwiglu ? 2 : 1;
+  const bool aligned = RowsAligned(p);
+  float sums[kTiles][kFloatRows] = {};
+  for (int column = lane * 4; column < p.weight.stride; column += 128) {
+    float4 w[kTiles];
+#pragma unroll
+    for (int k = 0; k < kTiles; ++k) {
+      w[k] = __ldg(reinterpret_cast<const float4*>(
+          static_cast<const float*>(p.weight.data) +
+          int64_t{k * outputs + output} * p.weight.stride + column));
+    }
+#pragma unroll
+    for (int r = 0; r < kFloatRows; ++r) {
+      if (r >= count) break;
+      NormStatistics statistics;
+      if (p.normed) statistics = p.statistics[first + r];
+      const float4 v =
+          LeftFour(p, p.x + RowAt(p.in_rows, first + r) * p.x_stride,
+                   statistics, column, aligned);
+#pragma unroll
+      for (int k = 0; k < kTiles; ++k) {
+        float s = sums[k][r];
+        s = fmaf(w[k].x, v.x, s);
+        s = fmaf(w[k].y, v.y, s);
+        s = fmaf(w[k].z, v.z, s);
+        sums[k][r] = fmaf(w[k].w, v.w, s);
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kFloatRows; ++r) {
+    if (r >= count) break;
+    const float s = WarpSum(sums[0][r]);
+    const float s2 = kSwiglu ? WarpSum(sums[kTiles - 1][r]) : 0.0f;
+    if (lane == 0) {
+      FinishOne(p.finish, RowAt(p.out_rows, first + r), output, s, s2);
+    }
+  }
+}
+
+// A block rounds one row.
+template <typename T>
+__global__ void __launch_bounds__(kNormThreads)
+    Round(const __grid_constant__ Product p, int first_row, uint16_t* left) {
+  __shared__ float partial[1][kNormWarps];
+  LetLaterStart();
+  WaitForEarlier();
+  const int64_t i = blockIdx.x;
+  const float* x = p.x + (first_row + i) * p.x_stride;
+  NormStatistics statistics[1];
+  if (p.normed) {
+    BlockNormStatistics<1>(
+        1, [x](int) { return x; }, p.weight.cols, p.norm, partial, statistics);
+  }
+  const bool aligned = RowsAligned(p);
+  for (int column = static_cast<int>(threadIdx.x) * 4; column < p.weight.stride;
+       column += kNormThreads * 4) {
+    const float4 v = LeftFour(p, x, statistics[0], column, aligned);
+    *reinterpret_cast<uint2*>(left + i * p.weight.stride + column) =
+        make_uint2(Round2<T>(v.x, v.y), Round2<T>(v.z, v.w));
+  }
+}
+
+__global__ void __launch_bounds__(256)
+    FinishSums(const __grid_constant__ FinishArguments finish,
+               const float* sums, int weight_rows, int outputs, int first_row) {
+  LetLaterStart();
+  WaitForEarlier();
+  const int column = static_cast<int>(blockIdx.y * 256 + threadIdx.x);
+  if (column >= outputs) return;
+  const int64_t i = blockIdx.x;
+  const float* row = sums + i * weight_rows;
+  const bool swiglu = finish.kind == Finish::kSwiglu;
+  FinishOne(finish, first_row + i, column, __ldcg(row + column),
+            swiglu ? __ldcg(row + outputs + column) : 0.0f);
+}
+
+int Outputs(const WeightView& weight, Finish finish) {
+  return finish == Finish::kSwiglu ? weight.rows / 2 : weight.rows;
+}
+
+cudaError_t LaunchStatistics(Product* product, const ProductLaunch& launch) {
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(launch.max_rows));
+  shape.block = dim3(kNormThreads);
+  shape.overlap = launch.overlap;
+  shape.stream = launch.stream;
+  product->statistics = launch.statistics;
+  return Launch(shape, Statistics, *product, launch.statistics);
+}
+
+}  // namespace
+
+cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch) {
+  LaunchShape shape;
+  const Finish finish = product.finish.kind;
+  shape.grid = dim3(Blocks(Outputs(product.weight, finish), 8),
+                    Blocks(launch.max_rows, kFloatRows));
+  shape.block = dim3(256);
+  shape.overlap = launch.overlap;
+  shape.stream = launch.stream;
+  return finish == Finish::kSwiglu
+             ? Launch(shape, FloatProduct<true>, product)
+             : Launch(shape, FloatProduct<false>, product);
+}
+
+cudaError_t Launch(const Product& product, const ProductLaunch& launch) {
+  ProductSet set;
+  set.products[0] = product;
+  const bool wide = product.weight.dtype == DType::kF32;
+  const bool cluster = launch.clusters && launch.max_rows >= kClusterRows;
+  if (product.normed && (wide || cluster)) {
+    const cudaError_t error = LaunchStatistics(&set.products[0], launch);
+    if (error != cudaSuccess) return error;
+  }
+  if (wide) return LaunchFloat(set.products[0], launch);
+  return cluster ? LaunchCluster(set, launch) : LaunchSmall(set, launch);
+}
+
+cudaError_t LaunchPair(const Product& first, const Product& second,
+                       const ProductLaunch& launch) {
+  const DType dtype = first.weight.dtype;
+  if (dtype == DType::kF32 || second.weight.dtype != dtype || first.normed ||
+      second.normed || first.weight.stride != second.weight.stride) {
+    const cudaError_t error = Launch(first, launch);
+    return error != cudaSuccess ? error : Launch(second, launch);
+  }
+  ProductSet set;
+  set.products[0] = first;
+  set.products[1] = second;
+  set.pair = true;
+  return launch.clusters && launch.max_rows >= kClusterRows
+             ? LaunchCluster(set, launch)
+             : LaunchSmall(set, launch);
+}
+
+cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
+                        void* left, cudaStream_t stream) {
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(rows));
+  shape.block = dim3(kNormThreads);
+  shape.stream = stream;
+  uint16_t* const out = static_cast<uint16_t*>(left);
+  return product.weight.dtype == DType::kBF16
+             ? Launch(shape, Round<__nv_bfloat16>, product, first_row, out)
+             : Launch(shape, Round<__half>, product, first_row, out);
+}
+
+cudaError_t LaunchFinish(const WeightView& weight,
+                         const FinishArguments& finish, const float* sums,
+                         int32_t first_row, int32_t rows, cudaStream_t stream) {
+  const int outputs = Outputs(weight, finish.kind);
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(rows), Blocks(outputs, 256));
+  shape.block = dim3(256);
+  shape.stream = stream;
+  return Launch(shape, FinishSums, finish, sums, weight.rows, outputs,
+                first_row);
+}
+
+}  // namespace chela::cuda

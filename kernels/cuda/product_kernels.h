@@ -1,0 +1,26 @@
+// The kernels behind Launch(Product): which of them serves a product is decided
+// in product.cu.
+#ifndef CHELA_KERNELS_CUDA_PRODUCT_KERNELS_H_
+#define CHELA_KERNELS_CUDA_PRODUCT_KERNELS_H_
+
+#include "kernels/cuda/product.h"
+
+namespace chela::cuda {
+
+// One or two products of the same rows and weight type, in one launch.
+struct ProductSet {
+  Product products[2];
+  int32_t first_tiles = 0;  // blocks of the first one; set by the launchers
+  bool pair = false;
+};
+
+// 16-bit weights, up to 16 rows a block.
+cudaError_t LaunchSmall(ProductSet set, const ProductLaunch& launch);
+// 16-bit weights, up to 64 rows a cluster of blocks; wants statistics.
+cudaError_t LaunchCluster(ProductSet set, const ProductLaunch& launch);
+// float32 weights.
+cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch);
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_PRODUCT_KERNELS_H_

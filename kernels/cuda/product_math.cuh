@@ -1,0 +1,155 @@
+// What the product kernels share: the tensor cores' instruction, the left
+// operand's elements and the finish.
+#ifndef CHELA_KERNELS_CUDA_PRODUCT_MATH_CUH_
+#define CHELA_KERNELS_CUDA_PRODUCT_MATH_CUH_
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/device_math.cuh"
+#include "kernels/cuda/product.h"
+
+namespace chela::cuda {
+
+// Inputs of a row that four lanes of a warp load together, 16 each: a line of
+// 128 bytes.
+inline constexpr int kChunk = 64;
+inline constexpr int kSlices = 8;
+
+// Two floats rounded to nearest even, the first in the low half.
+template <typename T>
+__device__ __forceinline__ uint32_t Round2(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t Round2<__nv_bfloat16>(float low,
+                                                          float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+template <>
+__device__ __forceinline__ uint32_t Round2<__half>(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+// d += A B for a tile of 16 outputs, 16 inputs and 8 rows. The inputs of a tile
+// may be any 16, as long as A and B name them in the same order.
+template <typename T>
+__device__ __forceinline__ void MultiplyAdd(float (&d)[4], uint32_t a0,
+                                            uint32_t a1, uint32_t a2,
+                                            uint32_t a3, uint32_t b0,
+                                            uint32_t b1);
+template <>
+__device__ __forceinline__ void MultiplyAdd<__nv_bfloat16>(
+    float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+    uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+template <>
+__device__ __forceinline__ void MultiplyAdd<__half>(float (&d)[4], uint32_t a0,
+                                                    uint32_t a1, uint32_t a2,
+                                                    uint32_t a3, uint32_t b0,
+                                                    uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// Weights pass once: they leave the first-level cache to the rest, and are
+// asked for where the source says, not where the compiler would.
+__device__ __forceinline__ uint4 LoadWeights(const void* from) {
+  uint4 out;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
+               : "l"(from));
+  return out;
+}
+
+// The 16 inputs of one lane in one chunk: 32 bytes of a row.
+struct LaneWeights {
+  uint4 low, high;
+};
+__device__ __forceinline__ LaneWeights LoadLane(const uint16_t* from) {
+  return {LoadWeights(from), LoadWeights(from + 8)};
+}
+
+// The chunks of slice `slice`: the same cut for every kernel.
+__device__ __forceinline__ int SliceBegin(int stride, int slice) {
+  return stride / kChunk * slice / kSlices;
+}
+
+// The tree that adds the slices: ((0+1)+(2+3))+((4+5)+(6+7)).
+__device__ __forceinline__ float AddSlices(const float (&s)[kSlices]) {
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+__device__ __forceinline__ int64_t RowAt(const int32_t* list, int i) {
+  return list == nullptr ? i : list[i];
+}
+
+// Elements [column, column + 4) of a left operand's row, zeros beyond cols.
+__device__ __forceinline__ float4 LeftFour(const Product& p, const float* row,
+                                           const NormStatistics& statistics,
+                                           int column, bool aligned) {
+  float v[4];
+  if (aligned && column + 4 <= p.weight.cols) {
+    const float4 four = __ldcg(reinterpret_cast<const float4*>(row + column));
+    v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      v[i] = column + i < p.weight.cols ? __ldcg(row + column + i) : 0.0f;
+    }
+  }
+  if (p.normed) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (column + i < p.weight.cols) {
+        v[i] = Normalize(p.norm, statistics, v[i], column + i);
+      }
+    }
+  }
+  return make_float4(v[0], v[1], v[2], v[3]);
+}
+
+__device__ __forceinline__ bool RowsAligned(const Product& p) {
+  return p.x_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.x) % 16 == 0;
+}
+
+// s (and for kSwiglu s2) is the sum of output `column` for row `row`.
+__device__ __forceinline__ void FinishOne(const FinishArguments& f, int64_t row,
+                                          int column, float s, float s2) {
+  float* out = f.out + row * f.out_stride + column;
+  switch (f.kind) {
+    case Finish::kStore:
+      *out = f.bias == nullptr ? s : s + f.bias[column];
+      return;
+    case Finish::kResidual:
+      *out = __ldcg(f.residual + row * f.out_stride + column) + s;
+      return;
+    case Finish::kGated: {
+      const float h =
+          Silu(__ldcg(f.candidate + row * f.candidate_stride + column) + s);
+      const float g = Sigmoid(__ldcg(f.gate + row * f.gate_stride + column));
+      const float kept =
+          (1.0f - g) * __ldcg(f.residual + row * f.out_stride + column);
+      *out = fmaf(g, h, kept);
+      return;
+    }
+    case Finish::kSilu:
+      *out = Silu(s);
+      return;
+    case Finish::kSwiglu:
+      *out = Silu(s) * s2;
+      return;
+  }
+}
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_PRODUCT_MATH_CUH_
