@@ -10,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/draw.h"
 #include "kernels/embedding.h"
 #include "kernels/feed_forward.h"
 #include "kernels/linear.h"
@@ -46,6 +47,7 @@ struct StepProgram {
   uint64_t id = 0;                        // never used for another list
   std::span<const int32_t> tokens;        // host, [rows]: what Embedding reads
   std::span<const int32_t> logits_rows;   // host: what LogitsHead reads
+  std::span<const DrawRule> draws;        // host: what Draw reads, if anything
   absl::FunctionRef<absl::Status()> ops;  // makes the calls of Run
 };
 
@@ -109,6 +111,13 @@ class Backend {
   virtual absl::Status Run(const GatedOutput& op) = 0;
   virtual absl::Status Run(const FeedForward& op) = 0;
   virtual absl::Status Run(const LogitsHead& op) = 0;
+
+  // Whether this backend draws tokens where the logits are. Without, Run(Draw)
+  // is UNIMPLEMENTED and the logits go to the host's sampler.
+  virtual bool draws_tokens() const { return false; }
+  virtual absl::Status Run(const Draw& /*op*/) {
+    return absl::UnimplementedError("this backend draws no tokens");
+  }
 };
 
 // The kernel set a CPU backend may use at most; the best that the processor

@@ -185,6 +185,24 @@ absl::Status Validate(const FeedForward& op) {
   return absl::OkStatus();
 }
 
+absl::Status Validate(const Draw& op) {
+  if (op.vocab < 1 || op.num_rows < 0) {
+    return Refuse("draw: vocab ", op.vocab, ", rows ", op.num_rows,
+                  "; want at least 1 and at least 0");
+  }
+  for (int32_t i = 0; i < op.num_rows; ++i) {
+    const DrawRule& rule = op.rules[i];
+    if (rule.temperature == rule.temperature && rule.uniform >= 0 &&
+        rule.uniform < 1) {
+      continue;
+    }
+    return Refuse("draw: row ", i, ": temperature ", rule.temperature,
+                  ", uniform ", rule.uniform, "; want numbers, uniform in ",
+                  "[0, 1)");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const LogitsHead& op, const StepRows& step) {
   CHELA_RETURN_IF_ERROR(ValidateMatrix(op.weight, "logits head"));
   CHELA_RETURN_IF_ERROR(Validate(op.norm));

@@ -52,6 +52,21 @@ absl::Status CheckSegments(const StepPlan& plan, int32_t num_slots) {
                       absl::StrCat("the number of tokens, ", rows));
 }
 
+absl::Status CheckDraws(const StepPlan& plan, bool possible,
+                        size_t tokens_size) {
+  const int64_t draws = static_cast<int64_t>(plan.draws.size());
+  if (draws == 0) return absl::OkStatus();
+  if (!possible) return Inconsistent("draws", draws, "0 on this backend");
+  if (plan.draws.size() != plan.logits_rows.size()) {
+    return Inconsistent("draws", draws,
+                        absl::StrCat(plan.logits_rows.size(),
+                                     ", one for each row of logits, or none"));
+  }
+  if (tokens_size == plan.draws.size()) return absl::OkStatus();
+  return Inconsistent("space for tokens", static_cast<int64_t>(tokens_size),
+                      absl::StrCat(draws, ", one for each draw"));
+}
+
 absl::Status CheckRows(const StepPlan& plan, int32_t vocab_size,
                        size_t logits_size) {
   for (const int32_t token : plan.tokens) {
@@ -87,6 +102,7 @@ struct ChelaModel::Activations {
   float* value = nullptr;        // of u, [.., v]
   float* gated = nullptr;        // r . o, [.., v]
   float* logits = nullptr;       // [.., vocab]
+  float* drawn = nullptr;        // [.., 1]: int32 token ids
   // The backend keeps a span of them until its next BeginStep, which may be
   // long after the plan is gone.
   std::vector<Segment> segments;
@@ -117,7 +133,8 @@ absl::StatusOr<std::unique_ptr<ChelaModel>> ChelaModel::Create(
       {&at.projections, config.projection_rows()},
       {&at.value, config.value_dim},
       {&at.gated, config.value_dim},
-      {&at.logits, config.vocab_size}};
+      {&at.logits, config.vocab_size},
+      {&at.drawn, 1}};
   // Config bounds the widths by 2^24, so 2^31 rows of them do not overflow.
   int64_t floats = 0;
   for (const auto& [region, width] : regions) {
@@ -235,7 +252,8 @@ StateView ChelaModel::StateOf(StatePool& pool, int32_t layer, int64_t part) {
 }
 
 absl::Status ChelaModel::CheckPlan(const StepPlan& plan, const StatePool& pool,
-                                   size_t logits_size) const {
+                                   size_t logits_size,
+                                   size_t tokens_size) const {
   if (plan.tokens.size() > static_cast<size_t>(max_rows_)) {
     return Inconsistent("rows", static_cast<int64_t>(plan.tokens.size()),
                         absl::StrCat("at most ", max_rows_));
@@ -246,12 +264,14 @@ absl::Status ChelaModel::CheckPlan(const StepPlan& plan, const StatePool& pool,
                                      ", a pool of this model's config"));
   }
   CHELA_RETURN_IF_ERROR(CheckSegments(plan, pool.num_slots()));
+  CHELA_RETURN_IF_ERROR(CheckDraws(plan, draws_tokens(), tokens_size));
   return CheckRows(plan, config().vocab_size, logits_size);
 }
 
 absl::Status ChelaModel::Forward(const StepPlan& plan, StatePool& pool,
-                                 std::span<float> logits) {
-  CHELA_RETURN_IF_ERROR(CheckPlan(plan, pool, logits.size()));
+                                 std::span<float> logits,
+                                 std::span<int32_t> tokens) {
+  CHELA_RETURN_IF_ERROR(CheckPlan(plan, pool, logits.size(), tokens.size()));
   if (plan.tokens.empty()) return absl::OkStatus();
   Activations& at = *activations_;
   at.segments = plan.segments;
@@ -261,9 +281,26 @@ absl::Status ChelaModel::Forward(const StepPlan& plan, StatePool& pool,
                        {.id = ProgramOf(pool),
                         .tokens = plan.tokens,
                         .logits_rows = plan.logits_rows,
+                        .draws = plan.draws,
                         .ops = ops}));
-  if (plan.logits_rows.empty()) return absl::OkStatus();
-  return backend_.Download(at.logits, logits.data(), logits.size_bytes());
+  return plan.logits_rows.empty() ? absl::OkStatus()
+                                  : Collect(plan, logits, tokens);
+}
+
+absl::Status ChelaModel::Collect(const StepPlan& plan, std::span<float> logits,
+                                 std::span<int32_t> tokens) {
+  const Activations& at = *activations_;
+  if (plan.draws.empty()) {
+    return backend_.Download(at.logits, logits.data(), logits.size_bytes());
+  }
+  const auto vocab = static_cast<size_t>(config().vocab_size);
+  for (size_t i = 0; i < plan.draws.size(); ++i) {
+    if (plan.draws[i].temperature >= 0) continue;
+    CHELA_RETURN_IF_ERROR(backend_.Download(at.logits + i * vocab,
+                                            logits.data() + i * vocab,
+                                            vocab * sizeof(float)));
+  }
+  return backend_.Download(at.drawn, tokens.data(), tokens.size_bytes());
 }
 
 absl::Status ChelaModel::RunOps(const StepPlan& plan, StatePool& pool) {
@@ -282,7 +319,13 @@ absl::Status ChelaModel::RunOps(const StepPlan& plan, StatePool& pool) {
   head.rows = plan.logits_rows.data();
   head.num_rows = static_cast<int32_t>(plan.logits_rows.size());
   head.logits = at.logits;
-  return backend_.Run(head);
+  CHELA_RETURN_IF_ERROR(backend_.Run(head));
+  if (plan.draws.empty()) return absl::OkStatus();
+  return backend_.Run(Draw{.logits = at.logits,
+                           .vocab = config().vocab_size,
+                           .num_rows = head.num_rows,
+                           .rules = plan.draws.data(),
+                           .tokens = reinterpret_cast<int32_t*>(at.drawn)});
 }
 
 uint64_t ChelaModel::ProgramOf(StatePool& pool) {

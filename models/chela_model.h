@@ -23,6 +23,8 @@ struct StepPlan {
   std::vector<Segment> segments;
   std::vector<int32_t> tokens;       // [rows], in the segments' order
   std::vector<int32_t> logits_rows;  // rows of `tokens`, ascending
+  // Empty, or one for each of logits_rows: how the backend draws its token.
+  std::vector<DrawRule> draws;
 };
 
 // The forward pass of one checkpoint on one backend: a straight list of
@@ -38,13 +40,18 @@ class ChelaModel {
   static absl::StatusOr<std::unique_ptr<ChelaModel>> Create(
       Backend& backend, std::unique_ptr<Weights> weights, int32_t max_rows);
 
+  // Whether plans may have draws: tokens are then drawn where the logits are.
+  bool draws_tokens() const { return backend_.draws_tokens(); }
+
   // Advances the plan's sequences in `pool` and writes the logits of
-  // plan.logits_rows to `logits` [logits_rows.size(), vocab] (host).
+  // plan.logits_rows to `logits` [logits_rows.size(), vocab] (host). With draws
+  // it writes the drawn tokens to `tokens` [logits_rows.size()] instead, and
+  // the logits of those rows only whose temperature is negative.
   // INVALID_ARGUMENT if the plan is inconsistent or has more than max_rows
   // rows; nothing has changed then. UNAVAILABLE or INTERNAL if the device
   // failed.
   absl::Status Forward(const StepPlan& plan, StatePool& pool,
-                       std::span<float> logits);
+                       std::span<float> logits, std::span<int32_t> tokens = {});
 
   const ModelConfig& config() const { return weights_->config(); }
   const Weights& weights() const { return *weights_; }
@@ -57,7 +64,10 @@ class ChelaModel {
   ChelaModel(Backend& backend, std::unique_ptr<Weights> weights,
              int32_t max_rows);
   absl::Status CheckPlan(const StepPlan& plan, const StatePool& pool,
-                         size_t logits_size) const;
+                         size_t logits_size, size_t tokens_size) const;
+  // Brings the results of a step to the host.
+  absl::Status Collect(const StepPlan& plan, std::span<float> logits,
+                       std::span<int32_t> tokens);
   absl::Status RunOps(const StepPlan& plan, StatePool& pool);
   // The program of this model on that pool's memory.
   uint64_t ProgramOf(StatePool& pool);

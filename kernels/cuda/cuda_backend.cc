@@ -165,7 +165,7 @@ absl::Status CudaBackend::BeginStep(const StepRows& rows) {
   CHELA_RETURN_IF_ERROR(Flush());
   inputs_are_set_ = false;
   bucket_ = 0;
-  return step_.Set(rows, {}, {}, stream_);
+  return step_.Set(rows, {}, stream_);
 }
 
 absl::Status CudaBackend::RunStep(const StepRows& rows,
@@ -173,8 +173,11 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
   CHELA_RETURN_IF_ERROR(Validate(rows));
   CHELA_RETURN_IF_ERROR(Enter());
   CHELA_RETURN_IF_ERROR(Flush());
-  CHELA_RETURN_IF_ERROR(
-      step_.Set(rows, program.tokens, program.logits_rows, stream_));
+  CHELA_RETURN_IF_ERROR(step_.Set(rows,
+                                  {.tokens = program.tokens,
+                                   .logits_rows = program.logits_rows,
+                                   .draws = program.draws},
+                                  stream_));
   inputs_are_set_ = true;
   const auto run = [&]() -> absl::Status {
     CHELA_RETURN_IF_ERROR(program.ops());
@@ -188,10 +191,11 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
   bucket_ = decode ? static_cast<int32_t>(
                          std::bit_ceil(static_cast<uint32_t>(step_.rows())))
                    : 0;
+  // With and without a draw are two programs.
+  const uint64_t id = 2 * program.id + (program.draws.empty() ? 0 : 1);
   const absl::Status status =
-      decode
-          ? graphs_.Run(program.id, bucket_, step_.generation(), stream_, run)
-          : run();
+      decode ? graphs_.Run(id, bucket_, step_.generation(), stream_, run)
+             : run();
   inputs_are_set_ = false;
   bucket_ = 0;
   return status;

@@ -60,6 +60,8 @@ class CudaBackend final : public Backend {
   absl::Status Run(const GatedOutput& op) override;
   absl::Status Run(const FeedForward& op) override;
   absl::Status Run(const LogitsHead& op) override;
+  bool draws_tokens() const override { return true; }
+  absl::Status Run(const Draw& op) override;
 
  private:
   explicit CudaBackend(int device) : device_(device) {}
@@ -84,7 +86,7 @@ class CudaBackend final : public Backend {
   bool modern_ = false;  // clusters and early starts: 9.0 and newer
   cudaStream_t stream_ = nullptr;
   StepMemory step_;
-  bool inputs_are_set_ = false;  // tokens and logits rows, by RunStep
+  bool inputs_are_set_ = false;  // the program's, by RunStep
   int32_t bucket_ = 0;           // of a step that is or will be a graph
   StepGraphs graphs_;
   std::unique_ptr<LargeProducts> large_;

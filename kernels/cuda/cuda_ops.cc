@@ -7,6 +7,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/cuda_matrix.h"
 #include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/draw.h"
 #include "kernels/status_macros.h"
 #include "kernels/validate.h"
 
@@ -291,6 +292,24 @@ absl::Status CudaBackend::Run(const LogitsHead& op) {
   const absl::StatusOr<ProductLaunch> launch = LaunchOf(GridRows(op.num_rows));
   if (!launch.ok()) return launch.status();
   return Check(Launch(product, *launch), "the logits");
+}
+
+absl::Status CudaBackend::Run(const Draw& op) {
+  CHELA_RETURN_IF_ERROR(Flush());
+  if (!inputs_are_set_) {
+    CHELA_RETURN_IF_ERROR(Validate(op));
+    if (op.num_rows == 0) return absl::OkStatus();
+    CHELA_RETURN_IF_ERROR(
+        step_.SetDraws({op.rules, static_cast<size_t>(op.num_rows)}, stream_));
+  }
+  if (op.num_rows == 0) return absl::OkStatus();
+  const DrawRows rows = {.logits = op.logits,
+                         .vocab = op.vocab,
+                         .count = step_.logits_count(),
+                         .rules = step_.draws(),
+                         .tokens = op.tokens};
+  return Check(LaunchDraw(rows, GridRows(op.num_rows), modern_, stream_),
+               "a draw");
 }
 
 }  // namespace chela::cuda

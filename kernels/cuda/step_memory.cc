@@ -30,7 +30,10 @@ size_t StepMemory::RowsAt() const {
 size_t StepMemory::SlotsAt() const { return RowsAt() + ListBytes(); }
 size_t StepMemory::TokensAt() const { return SlotsAt() + ListBytes(); }
 size_t StepMemory::LogitsAt() const { return TokensAt() + ListBytes(); }
-size_t StepMemory::ChunksAt() const { return LogitsAt() + ListBytes(); }
+size_t StepMemory::DrawsAt() const { return LogitsAt() + ListBytes(); }
+size_t StepMemory::ChunksAt() const {
+  return DrawsAt() + static_cast<size_t>(layout_rows_) * sizeof(DrawRule);
+}
 size_t StepMemory::EndAt() const {
   return ChunksAt() + static_cast<size_t>(layout_rows_) * sizeof(Chunk);
 }
@@ -89,9 +92,7 @@ absl::Status StepMemory::Send(std::byte* host, size_t offset, size_t bytes,
   return CudaStatus(cudaEventRecord(staging.done, stream), "record an event");
 }
 
-absl::Status StepMemory::Set(const StepRows& rows,
-                             std::span<const int32_t> tokens,
-                             std::span<const int32_t> logits_rows,
+absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
                              cudaStream_t stream) {
   CHELA_RETURN_IF_ERROR(Grow(rows.rows));
   rows_ = rows.rows;
@@ -129,12 +130,14 @@ absl::Status StepMemory::Set(const StepRows& rows,
     }
   }
   counts[0] = decode_rows_;
-  counts[kLogitsCount] = static_cast<int32_t>(logits_rows.size());
+  counts[kLogitsCount] = static_cast<int32_t>(inputs.logits_rows.size());
   counts[kRowCount] = rows.rows;
-  std::copy(tokens.begin(), tokens.end(),
+  std::copy(inputs.tokens.begin(), inputs.tokens.end(),
             reinterpret_cast<int32_t*>(host + TokensAt()));
-  std::copy(logits_rows.begin(), logits_rows.end(),
+  std::copy(inputs.logits_rows.begin(), inputs.logits_rows.end(),
             reinterpret_cast<int32_t*>(host + LogitsAt()));
+  std::copy(inputs.draws.begin(), inputs.draws.end(),
+            reinterpret_cast<DrawRule*>(host + DrawsAt()));
   const size_t used =
       chunks_ == 0 ? ChunksAt()
                    : ChunksAt() + static_cast<size_t>(chunks_) * sizeof(Chunk);
@@ -150,12 +153,15 @@ absl::Status StepMemory::SetTokens(std::span<const int32_t> tokens,
   return Send(*host, TokensAt(), tokens.size_bytes(), stream);
 }
 
+absl::Status StepMemory::CheckRoom(size_t rows, const char* op) const {
+  if (rows <= static_cast<size_t>(layout_rows_)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(op, ": ", rows, " rows; want each row of the step once"));
+}
+
 absl::Status StepMemory::SetLogitsRows(std::span<const int32_t> rows,
                                        cudaStream_t stream) {
-  if (rows.size_bytes() > ListBytes()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "logits head: ", rows.size(), " rows; want each row of the step once"));
-  }
+  CHELA_RETURN_IF_ERROR(CheckRoom(rows.size(), "logits head"));
   const absl::StatusOr<std::byte*> host = Stage();
   if (!host.ok()) return host.status();
   std::copy(rows.begin(), rows.end(),
@@ -165,6 +171,20 @@ absl::Status StepMemory::SetLogitsRows(std::span<const int32_t> rows,
   CHELA_RETURN_IF_ERROR(
       Send(*host, kLogitsCount * sizeof(int32_t), sizeof(int32_t), stream));
   return Send(*host, LogitsAt(), rows.size_bytes(), stream);
+}
+
+absl::Status StepMemory::SetDraws(std::span<const DrawRule> draws,
+                                  cudaStream_t stream) {
+  CHELA_RETURN_IF_ERROR(CheckRoom(draws.size(), "draw"));
+  const absl::StatusOr<std::byte*> host = Stage();
+  if (!host.ok()) return host.status();
+  std::copy(draws.begin(), draws.end(),
+            reinterpret_cast<DrawRule*>(*host + DrawsAt()));
+  reinterpret_cast<int32_t*>(*host)[kLogitsCount] =
+      static_cast<int32_t>(draws.size());
+  CHELA_RETURN_IF_ERROR(
+      Send(*host, kLogitsCount * sizeof(int32_t), sizeof(int32_t), stream));
+  return Send(*host, DrawsAt(), draws.size_bytes(), stream);
 }
 
 DecodeRows StepMemory::decode() const {
@@ -181,6 +201,7 @@ const int32_t* StepMemory::row_count() const {
 const int32_t* StepMemory::logits_rows() const {
   return At<int32_t>(LogitsAt());
 }
+const DrawRule* StepMemory::draws() const { return At<DrawRule>(DrawsAt()); }
 const int32_t* StepMemory::logits_count() const {
   return At<int32_t>(kLogitsCount * sizeof(int32_t));
 }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/step_rows.h"
+#include "kernels/draw.h"
 #include "kernels/step.h"
 
 namespace chela::cuda {
@@ -32,13 +33,22 @@ class StepMemory {
   ~StepMemory();
   StepMemory(const StepMemory&) = delete;
 
+  // What the ops of a step read beside its rows.
+  struct Inputs {
+    std::span<const int32_t> tokens;
+    std::span<const int32_t> logits_rows;
+    std::span<const DrawRule> draws;
+  };
+
   // Sorts the step's segments into decode rows and chunks and copies them;
-  // tokens and logits_rows too, where they are known already.
-  absl::Status Set(const StepRows& rows, std::span<const int32_t> tokens,
-                   std::span<const int32_t> logits_rows, cudaStream_t stream);
+  // the inputs too, where they are known already.
+  absl::Status Set(const StepRows& rows, const Inputs& inputs,
+                   cudaStream_t stream);
   absl::Status SetTokens(std::span<const int32_t> tokens, cudaStream_t stream);
   absl::Status SetLogitsRows(std::span<const int32_t> rows,
                              cudaStream_t stream);
+  // One for each of the logits rows, whose number it sets.
+  absl::Status SetDraws(std::span<const DrawRule> draws, cudaStream_t stream);
 
   int32_t rows() const { return rows_; }
   int32_t decode_rows() const { return decode_rows_; }
@@ -57,6 +67,7 @@ class StepMemory {
   const int32_t* row_count() const;
   const int32_t* logits_rows() const;
   const int32_t* logits_count() const;
+  const DrawRule* draws() const;
 
  private:
   // A host copy may be overwritten once its transfer is over; a few of them, so
@@ -68,6 +79,7 @@ class StepMemory {
   };
   absl::Status Grow(int64_t rows);
   absl::StatusOr<std::byte*> Stage();
+  absl::Status CheckRoom(size_t rows, const char* op) const;
   absl::Status Send(std::byte* host, size_t offset, size_t bytes,
                     cudaStream_t stream);
   template <typename T>
@@ -80,6 +92,7 @@ class StepMemory {
   size_t SlotsAt() const;
   size_t TokensAt() const;
   size_t LogitsAt() const;
+  size_t DrawsAt() const;
   size_t ChunksAt() const;
   size_t EndAt() const;
 

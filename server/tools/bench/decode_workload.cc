@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "models/philox.h"
 #include "server/tools/bench/host.h"
 
 namespace chela::bench {
@@ -133,13 +134,25 @@ absl::Status DecodeWorkload::Step() {
   Copy& copy = copies_[turn_];
   turn_ = (turn_ + 1) % copies_.size();
   const size_t rows = copy.plan.tokens.size();
-  CHELA_RETURN_IF_ERROR(copy.model->Forward(
-      copy.plan, *copy.pool,
-      std::span<float>(logits_).first(rows * config().vocab_size)));
-  for (size_t row = 0; row < rows; ++row) {
-    copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
-    ++copy.plan.segments[row].position;
+  const std::span<float> logits =
+      std::span<float>(logits_).first(rows * config().vocab_size);
+  if (copy.model->draws_tokens()) {
+    copy.plan.draws.resize(rows);
+    for (size_t row = 0; row < rows; ++row) {
+      copy.plan.draws[row] = {static_cast<float>(options_.temperature),
+                              UniformDraw(row, 0, copy.step)};
+    }
+    drawn_.resize(rows);
+    CHELA_RETURN_IF_ERROR(
+        copy.model->Forward(copy.plan, *copy.pool, logits, drawn_));
+    copy.plan.tokens = drawn_;
+  } else {
+    CHELA_RETURN_IF_ERROR(copy.model->Forward(copy.plan, *copy.pool, logits));
+    for (size_t row = 0; row < rows; ++row) {
+      copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
+    }
   }
+  for (Segment& segment : copy.plan.segments) ++segment.position;
   ++copy.step;
   return absl::OkStatus();
 }

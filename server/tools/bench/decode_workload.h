@@ -83,6 +83,7 @@ class DecodeWorkload {
   std::vector<Copy> copies_;
   std::vector<Sampler> samplers_;
   std::vector<float> logits_;
+  std::vector<int32_t> drawn_;  // by a backend that draws tokens
   size_t turn_ = 0;
 };
 
