@@ -10,6 +10,22 @@ namespace {
 
 namespace cg = cooperative_groups;
 
+// The raw sums of four value columns from `column` on; 0 beyond the head.
+__device__ __forceinline__ void LoadValues(const LinearAttention& op,
+                                           const float* value, int column,
+                                           float (&w)[4]) {
+  if (column + 4 <= op.value_dim && op.value_dim % 4 == 0 &&
+      reinterpret_cast<uintptr_t>(value) % 16 == 0) {
+    const float4 four = __ldcg(reinterpret_cast<const float4*>(value + column));
+    w[0] = four.x, w[1] = four.y, w[2] = four.z, w[3] = four.w;
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    w[j] = column + j < op.value_dim ? __ldcg(value + column + j) : 0.0f;
+  }
+}
+
 // A cluster of blocks owns one head of one row; a block the value columns of
 // its tiles, one tile at a time. Thread (g, c) has keys 4 g .. 4 g + 3 and
 // columns 4 c .. 4 c + 3. The state of the first tile is on its way before the
@@ -52,10 +68,20 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     if (!fresh && rank < tiles) tile = shape.Load(state);
   }
   const float decay = op.decay == nullptr ? 1.0f : op.decay[head];
+  const int64_t row = exists ? rows.rows[index] : 0;
+  const float* const value =
+      op.value.data + row * op.value.stride + int64_t{head} * op.value_dim;
+  const float* const reset =
+      op.reset.data + row * op.reset.stride + int64_t{head} * op.value_dim;
 
   WaitForEarlier();
   if (!exists) return;  // the whole cluster
-  const int64_t row = rows.rows[index];
+  // Everything that the first tile needs is asked for at once.
+  float w[4];
+  LoadValues(op, value, shape.first_column, w);
+  const int first_out = rank * kTileColumns + thread;
+  const bool outputs_first = thread < kTileColumns && first_out < op.value_dim;
+  const float first_reset = outputs_first ? __ldcg(reset + first_out) : 0.0f;
   for (int i = thread; i < op.key_dim; i += kTileThreads) {
     const int key = head * op.key_dim + i;
     const float2 both = QueryAndKey(
@@ -63,20 +89,14 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     q[i] = both.x;
     k[i] = both.y;
   }
-  const float* const value =
-      op.value.data + row * op.value.stride + int64_t{head} * op.value_dim;
   float squares = 0;
   for (int own = 0; own < own_tiles; ++own) {
     const int tile_index = own * cluster_size + rank;
     if (tile_index >= tiles) break;
     shape.first_column = tile_index * kTileColumns + 4 * c;
-    float w[4];
+    if (own > 0) LoadValues(op, value, shape.first_column, w);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      w[j] = shape.first_column + j < op.value_dim
-                 ? Silu(__ldcg(value + shape.first_column + j))
-                 : 0.0f;
-    }
+    for (int j = 0; j < 4; ++j) w[j] = Silu(w[j]);  // of 0 is 0
     __syncthreads();  // q and k are there; parts may be written again
     float sums[4] = {};
     for (int first = 0; first < op.key_dim; first += kTileKeys) {
@@ -120,7 +140,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     for (int i = 0; i < cluster_size; ++i) {
       all += *cluster.map_shared_rank(&block_squares, i);
     }
-    cluster.sync();  // the others may still read this block's sum
+    cluster.barrier_arrive();  // awaited before this block ends
   }
 #endif
   if constexpr (!kClusters) {
@@ -133,11 +153,14 @@ __global__ void __launch_bounds__(kTileThreads, 4)
                        i % kTileColumns;
     if (column >= op.value_dim) continue;
     const int over_all = head * op.value_dim + column;
-    const float reset =
-        __ldcg(op.reset.data + row * op.reset.stride + over_all);
     op.out[row * op.heads * op.value_dim + over_all] =
-        Gate(op, o[i], scale, reset, over_all);
+        Gate(op, o[i], scale,
+             i == thread ? first_reset : __ldcg(reset + column), over_all);
   }
+#if __CUDA_ARCH__ >= 900
+  // The others may still read this block's sum.
+  if constexpr (kClusters) cg::this_cluster().barrier_wait();
+#endif
 }
 
 }  // namespace

@@ -10,24 +10,23 @@ namespace {
 constexpr int kGroups = 8;     // sums of level 0, by lag mod 8
 constexpr int kChannels = 32;  // of a block of the hierarchical kernel
 constexpr int kRowsPerBlock = 8;
+constexpr int kNormThreads = 256;
 constexpr size_t kMaxShared = 200 * 1024;
 
-// A block normalises one row of a chunk.
+// A block normalises one row of a chunk; each of its warps takes the statistics
+// for itself.
 __global__ void __launch_bounds__(kNormThreads)
     NormChunks(const __grid_constant__ ShortConvolution op,
                const Chunk* chunks) {
-  __shared__ float partial[1][kNormWarps];
   WaitForEarlier();
   const Chunk chunk = chunks[blockIdx.y];
   const int r = static_cast<int>(blockIdx.x);
   if (r >= chunk.rows) return;
   const int64_t row = chunk.first_row + r;
   const float* x = op.x + row * op.width;
-  NormStatistics statistics[1];
-  BlockNormStatistics<1>(
-      1, [x](int) { return x; }, op.width, op.norm, partial, statistics);
+  const NormStatistics statistics = WarpNormStatistics(x, op.width, op.norm);
   for (int j = static_cast<int>(threadIdx.x); j < op.width; j += kNormThreads) {
-    op.u[row * op.width + j] = Normalize(op.norm, statistics[0], x[j], j);
+    op.u[row * op.width + j] = Normalize(op.norm, statistics, x[j], j);
   }
 }
 

@@ -7,7 +7,8 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kChannels = 32;  // of a block: a warp's width
-constexpr int kGroups = kNormThreads / kChannels;
+constexpr int kGroups = 8;
+constexpr int kThreads = kGroups * kChannels;
 constexpr int kMaxLevels = 40;  // as Validate allows
 
 // Everything that does not depend on this step's input is read and summed
@@ -18,7 +19,6 @@ struct Parts {
   float near[kGroups][kChannels];       // level 0 without lag 0
   float levels[kMaxLevels][kChannels];  // each level's own sum
   float short_sum[kChannels];           // without lag 0
-  float partial[1][kNormWarps];
 };
 
 struct Row {
@@ -149,7 +149,7 @@ __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
 }
 
 template <bool kShort, bool kLong>
-__global__ void __launch_bounds__(kNormThreads) DecodeConvolutions(
+__global__ void __launch_bounds__(kThreads) DecodeConvolutions(
     const __grid_constant__ ShortConvolution short_conv,
     const __grid_constant__ HierarchicalConvolution long_conv,
     const __grid_constant__ DecodeRows rows) {
@@ -183,20 +183,19 @@ __global__ void __launch_bounds__(kNormThreads) DecodeConvolutions(
   }
   WaitForEarlier();
   if (!exists) return;
-  NormStatistics statistics[1];
+  __syncthreads();
+  if (group != 0) return;
+  // One warp is left, which has the block's channels.
+  NormStatistics statistics;
   if (kShort) {
-    const float* x = short_conv.x + at.row * width;
-    BlockNormStatistics<1>(
-        1, [x](int) { return x; }, width, short_conv.norm, parts.partial,
-        statistics);
-  } else {
-    __syncthreads();
+    statistics = WarpNormStatistics(short_conv.x + at.row * width, width,
+                                    short_conv.norm);
   }
-  if (group != 0 || !at.in_width) return;
+  if (!at.in_width) return;
   float a;
   if (kShort) {
     const float x = __ldcg(short_conv.x + at.row * width + at.channel);
-    a = FinishShort(short_conv, at, statistics[0], x, short_sum);
+    a = FinishShort(short_conv, at, statistics, x, short_sum);
   } else {
     a = __ldcg(long_conv.a + at.row * width + at.channel);
   }
@@ -213,7 +212,7 @@ cudaError_t LaunchDecode(const ShortConvolution* short_conv,
       short_conv != nullptr ? short_conv->width : hierarchical->width;
   LaunchShape shape;
   shape.grid = dim3(Blocks(width, kChannels), static_cast<unsigned>(max_rows));
-  shape.block = dim3(kNormThreads);
+  shape.block = dim3(kThreads);
   shape.overlap = overlap;
   shape.stream = stream;
   if (hierarchical == nullptr) {

@@ -308,8 +308,9 @@ absl::Status CudaBackend::Run(const Draw& op) {
                          .count = step_.logits_count(),
                          .rules = step_.draws(),
                          .tokens = op.tokens};
-  return Check(LaunchDraw(rows, GridRows(op.num_rows), modern_, stream_),
-               "a draw");
+  return Check(
+      LaunchDraw(rows, GridRows(op.num_rows), modern_, modern_, stream_),
+      "a draw");
 }
 
 }  // namespace chela::cuda

@@ -59,78 +59,48 @@ __device__ __forceinline__ float WarpSum(float x) {
   return x;
 }
 
-// Threads of every block that normalises: the order of a row's sum is each
-// thread's elements in ascending order, the lanes of a warp, the warps.
-inline constexpr int kNormThreads = 256;
-inline constexpr int kNormWarps = kNormThreads / 32;
-
-// The sum over the block of each row's `mine`; all threads of the block call
-// it.
-template <int kRows>
-__device__ __forceinline__ void BlockSums(int rows, const float (&mine)[kRows],
-                                          float (&partial)[kRows][kNormWarps],
-                                          float (&sums)[kRows]) {
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-#pragma unroll
-  for (int m = 0; m < kRows; ++m) {
-    if (m >= rows) break;
-    const float sum = WarpSum(mine[m]);
-    if (threadIdx.x % 32 == 0) partial[m][warp] = sum;
+// sum(term(x[j])) over this lane's elements of a row: every 32nd group of four,
+// where the row is made of such groups; else every 32nd element. The
+// first-level cache may keep the row: whoever normalises reads it again.
+template <typename Term>
+__device__ __forceinline__ float LaneSum(const float* x, int width,
+                                         const Term& term) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float sum = 0;
+  if (width % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0) {
+#pragma unroll 8
+    for (int j = lane * 4; j < width; j += 128) {
+      const float4 four = *reinterpret_cast<const float4*>(x + j);
+      sum = term(four.x, sum);
+      sum = term(four.y, sum);
+      sum = term(four.z, sum);
+      sum = term(four.w, sum);
+    }
+  } else {
+    for (int j = lane; j < width; j += 32) sum = term(x[j], sum);
   }
-  __syncthreads();
-#pragma unroll
-  for (int m = 0; m < kRows; ++m) {
-    sums[m] = 0;
-    if (m >= rows) continue;
-#pragma unroll
-    for (int i = 0; i < kNormWarps; ++i) sums[m] += partial[m][i];
-  }
-  __syncthreads();  // `partial` may be written again.
+  return sum;
 }
 
-// Statistics of `rows` <= kRows rows; row(m) is where row m begins. All 256
-// threads of the block call it and get all of them.
-template <int kRows, typename Row>
-__device__ __forceinline__ void BlockNormStatistics(
-    int rows, const Row& row, int width, const Norm& norm,
-    float (&partial)[kRows][kNormWarps], NormStatistics (&out)[kRows]) {
-  float mine[kRows];
-  float sums[kRows];
-  const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
-  for (int m = 0; m < kRows; ++m) out[m].mean = 0;
+// The statistics of one row by one warp, the same in every lane: each lane's
+// elements in ascending order, then the lanes as a tree.
+__device__ __forceinline__ NormStatistics WarpNormStatistics(const float* x,
+                                                             int width,
+                                                             const Norm& norm) {
+  NormStatistics out;
   if (norm.kind == NormKind::kLayer) {
-#pragma unroll
-    for (int m = 0; m < kRows; ++m) {
-      mine[m] = 0;
-      if (m >= rows) continue;
-      const float* x = row(m);
-      for (int j = thread; j < width; j += kNormThreads) {
-        mine[m] += __ldcg(x + j);
-      }
-    }
-    BlockSums<kRows>(rows, mine, partial, sums);
-#pragma unroll
-    for (int m = 0; m < kRows; ++m) {
-      out[m].mean = sums[m] / static_cast<float>(width);
-    }
+    const float sum =
+        LaneSum(x, width, [](float value, float sum) { return sum + value; });
+    out.mean = WarpSum(sum) / static_cast<float>(width);
   }
-#pragma unroll
-  for (int m = 0; m < kRows; ++m) {
-    mine[m] = 0;
-    if (m >= rows) continue;
-    const float* x = row(m);
-#pragma unroll 4
-    for (int j = thread; j < width; j += kNormThreads) {
-      const float d = __ldcg(x + j) - out[m].mean;
-      mine[m] = fmaf(d, d, mine[m]);
-    }
-  }
-  BlockSums<kRows>(rows, mine, partial, sums);
-#pragma unroll
-  for (int m = 0; m < kRows; ++m) {
-    out[m].scale = 1.0f / sqrtf(sums[m] / static_cast<float>(width) + norm.eps);
-  }
+  const float squares =
+      LaneSum(x, width, [mean = out.mean](float value, float sum) {
+        const float d = value - mean;
+        return fmaf(d, d, sum);
+      });
+  out.scale =
+      1.0f / sqrtf(WarpSum(squares) / static_cast<float>(width) + norm.eps);
+  return out;
 }
 
 __device__ __forceinline__ float Normalize(const Norm& norm,

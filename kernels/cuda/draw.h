@@ -17,8 +17,8 @@ struct DrawRows {
   const DrawRule* rules = nullptr;
   int32_t* tokens = nullptr;
 };
-cudaError_t LaunchDraw(const DrawRows& op, int32_t max_rows, bool overlap,
-                       cudaStream_t stream);
+cudaError_t LaunchDraw(const DrawRows& op, int32_t max_rows, bool clusters,
+                       bool overlap, cudaStream_t stream);
 
 }  // namespace chela::cuda
 

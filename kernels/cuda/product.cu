@@ -8,24 +8,23 @@
 namespace chela::cuda {
 namespace {
 
+constexpr int kThreads = 256;
 constexpr int kFloatRows = 4;  // of the left operand, a warp
 
 // Rows from which on the cluster kernel, which reads the left operand less
 // often, is the faster one.
-constexpr int kClusterRows = 17;
+constexpr int kClusterRows = 9;
 
-__global__ void __launch_bounds__(kNormThreads)
+// A warp has one row.
+__global__ void __launch_bounds__(kThreads)
     Statistics(const __grid_constant__ Product p, NormStatistics* out) {
-  __shared__ float partial[1][kNormWarps];
   LetLaterStart();
   WaitForEarlier();
-  const int i = static_cast<int>(blockIdx.x);
+  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) / 32;
   if (i >= *p.count) return;
-  const float* x = p.x + RowAt(p.in_rows, i) * p.x_stride;
-  NormStatistics statistics[1];
-  BlockNormStatistics<1>(
-      1, [x](int) { return x; }, p.weight.cols, p.norm, partial, statistics);
-  if (threadIdx.x == 0) out[i] = statistics[0];
+  const NormStatistics statistics = WarpNormStatistics(
+      p.x + RowAt(p.in_rows, i) * p.x_stride, p.weight.cols, p.norm);
+  if (threadIdx.x % 32 == 0) out[i] = statistics;
 }
 
 // A warp owns one output for kFloatRows rows.
@@ -81,24 +80,20 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// A block rounds one row.
+// A block rounds one row; each of its warps takes the statistics for itself.
 template <typename T>
-__global__ void __launch_bounds__(kNormThreads)
+__global__ void __launch_bounds__(kThreads)
     Round(const __grid_constant__ Product p, int first_row, uint16_t* left) {
-  __shared__ float partial[1][kNormWarps];
   LetLaterStart();
   WaitForEarlier();
   const int64_t i = blockIdx.x;
   const float* x = p.x + (first_row + i) * p.x_stride;
-  NormStatistics statistics[1];
-  if (p.normed) {
-    BlockNormStatistics<1>(
-        1, [x](int) { return x; }, p.weight.cols, p.norm, partial, statistics);
-  }
+  NormStatistics statistics;
+  if (p.normed) statistics = WarpNormStatistics(x, p.weight.cols, p.norm);
   const bool aligned = RowsAligned(p);
   for (int column = static_cast<int>(threadIdx.x) * 4; column < p.weight.stride;
-       column += kNormThreads * 4) {
-    const float4 v = LeftFour(p, x, statistics[0], column, aligned);
+       column += kThreads * 4) {
+    const float4 v = LeftFour(p, x, statistics, column, aligned);
     *reinterpret_cast<uint2*>(left + i * p.weight.stride + column) =
         make_uint2(Round2<T>(v.x, v.y), Round2<T>(v.z, v.w));
   }
@@ -124,8 +119,8 @@ int Outputs(const WeightView& weight, Finish finish) {
 
 cudaError_t LaunchStatistics(Product* product, const ProductLaunch& launch) {
   LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(launch.max_rows));
-  shape.block = dim3(kNormThreads);
+  shape.grid = dim3(Blocks(launch.max_rows, kThreads / 32));
+  shape.block = dim3(kThreads);
   shape.overlap = launch.overlap;
   shape.stream = launch.stream;
   product->statistics = launch.statistics;
@@ -181,7 +176,7 @@ cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
                         void* left, cudaStream_t stream) {
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(rows));
-  shape.block = dim3(kNormThreads);
+  shape.block = dim3(kThreads);
   shape.stream = stream;
   uint16_t* const out = static_cast<uint16_t*>(left);
   return product.weight.dtype == DType::kBF16

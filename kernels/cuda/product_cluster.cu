@@ -32,32 +32,60 @@ struct StageWeights {
   LaneWeights bottom[kStage];
 };
 
-// Rows [first_row, first_row + count) of the left operand, inputs from `column`
-// on, rounded into shared memory; rows beyond are zero.
+// Where the rows of the left operand begin, and their statistics.
+template <int kRows>
+struct LeftRows {
+  const float* x[kRows];
+  NormStatistics statistics[kRows];
+
+  // Rows that are not there get the address of one that is, so that loads need
+  // no branch.
+  __device__ __forceinline__ void Find(const Product& p, int first_row,
+                                       int count) {
+    const int row = static_cast<int>(threadIdx.x);
+    if (row >= kRows) return;
+    const int there = first_row + (row < count ? row : 0);
+    x[row] = p.x + RowAt(p.in_rows, there) * p.x_stride;
+    if (p.normed) statistics[row] = p.statistics[there];
+  }
+};
+
+// Inputs from `column` on, rounded into shared memory; rows from `count` on are
+// zero. A thread has one group of four inputs of every eighth row.
 template <typename T, int kRows>
-__device__ __forceinline__ void StageLeft(const Product& p, int first_row,
-                                          int count, int column, bool aligned,
-                                          uint16_t* left) {
-  constexpr int kFours = kStage * kChunk / 4;
+__device__ __forceinline__ void Stage(const Product& p,
+                                      const LeftRows<kRows>& rows, int count,
+                                      int column, bool full, uint16_t* left) {
+  const int own = static_cast<int>(threadIdx.x) % 32 * 4;
+  const int first = static_cast<int>(threadIdx.x) / 32;
+  float4 v[kRows / 8];
+  if (full && column + own < p.weight.stride) {
 #pragma unroll
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kFours;
-       i += kThreads) {
-    const int row = i / kFours;
-    const int four = i % kFours;
+    for (int i = 0; i < kRows / 8; ++i) {
+      v[i] = __ldcg(reinterpret_cast<const float4*>(rows.x[first + 8 * i] +
+                                                    column + own));
+    }
+#pragma unroll
+    for (int i = 0; i < kRows / 8; ++i) {
+      v[i] = NormedFour(p, v[i], rows.statistics[first + 8 * i], column + own);
+    }
+  } else {
+    const bool aligned = RowsAligned(p);
+#pragma unroll
+    for (int i = 0; i < kRows / 8; ++i) {
+      v[i] = LeftFour(p, rows.x[first + 8 * i], rows.statistics[first + 8 * i],
+                      column + own, aligned);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kRows / 8; ++i) {
+    const int row = first + 8 * i;
     uint2 rounded = make_uint2(0, 0);
     if (row < count) {
-      const float* x = p.x + RowAt(p.in_rows, first_row + row) * p.x_stride;
-      NormStatistics statistics;
-      if (p.normed) {
-        const float2 both = __ldcg(
-            reinterpret_cast<const float2*>(p.statistics + first_row + row));
-        statistics.mean = both.x;
-        statistics.scale = both.y;
-      }
-      const float4 v = LeftFour(p, x, statistics, column + 4 * four, aligned);
-      rounded = make_uint2(Round2<T>(v.x, v.y), Round2<T>(v.z, v.w));
+      rounded =
+          make_uint2(Round2<T>(v[i].x, v[i].y), Round2<T>(v[i].z, v[i].w));
     }
-    *reinterpret_cast<uint2*>(left + row * kLeftPitch + 4 * four) = rounded;
+    *reinterpret_cast<uint2*>(left + row * kLeftPitch + own) = rounded;
   }
 }
 
@@ -72,6 +100,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       kRows *
       (kPartPitch * 4 > kLeftPitch * 2 ? kPartPitch * 4 : kLeftPitch * 2);
   __shared__ __align__(16) unsigned char memory[kBytes];
+  __shared__ LeftRows<kRows> rows;
   uint16_t* const left = reinterpret_cast<uint16_t*>(memory);
   float* const part = reinterpret_cast<float*>(memory);
 
@@ -103,17 +132,19 @@ __global__ void __launch_bounds__(kThreads, 2)
   weights.Load(row, int64_t{8} * stride, begin, end);
   const int first_row = static_cast<int>(blockIdx.y) * kRows;
   const int count = min(*p.count - first_row, kRows);
-  const bool aligned = RowsAligned(p);
 
   WaitForEarlier();
   if (count <= 0) return;  // the whole cluster
+  rows.Find(p, first_row, count);
+  const bool full = RowsAligned(p) && stride == p.weight.cols;
+  __syncthreads();
   float sums[kRowTiles][4] = {};
   for (int chunk = begin; chunk < end; chunk += kStage) {
     if (chunk > begin) {
       weights.Load(row, int64_t{8} * stride, chunk, end);
       __syncthreads();  // all have read what is staged
     }
-    StageLeft<T, kRows>(p, first_row, count, chunk * kChunk, aligned, left);
+    Stage<T, kRows>(p, rows, count, chunk * kChunk, full, left);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kStage; ++i) {

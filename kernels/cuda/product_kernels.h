@@ -14,7 +14,7 @@ struct ProductSet {
   bool pair = false;
 };
 
-// 16-bit weights, up to 16 rows a block.
+// 16-bit weights, up to 8 rows a block.
 cudaError_t LaunchSmall(ProductSet set, const ProductLaunch& launch);
 // 16-bit weights, up to 64 rows a cluster of blocks; wants statistics.
 cudaError_t LaunchCluster(ProductSet set, const ProductLaunch& launch);
