@@ -1,7 +1,6 @@
 #include "models/regex.h"
 
 #include <cstdint>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +13,10 @@
 namespace chela {
 namespace {
 
+// Backtracking of one search. Patterns of published models take one or two
+// steps a byte of a run, and PreTokenizer bounds those to a mebibyte; more than
+// this is a hostile pattern, whose search then finds nothing.
+constexpr uint32_t kMaxSteps = uint32_t{64} << 20;
 constexpr uint32_t kCompileOptions = PCRE2_UTF | PCRE2_UCP;
 
 struct FreeCompileContext {
@@ -75,11 +78,8 @@ Regex::Matcher::Matcher(const Regex& regex)
     : code_(regex.code_.get()),
       data_(pcre2_match_data_create(1, nullptr)),
       context_(pcre2_match_context_create(nullptr)) {
-  // The text is bounded (PreTokenizer), and groups do not repeat: long runs
-  // are no reason to give up.
-  constexpr uint32_t kNoLimit = std::numeric_limits<uint32_t>::max();
-  pcre2_set_match_limit(context_.get(), kNoLimit);
-  pcre2_set_depth_limit(context_.get(), kNoLimit);
+  pcre2_set_match_limit(context_.get(), kMaxSteps);
+  pcre2_set_depth_limit(context_.get(), kMaxSteps);
 }
 
 Regex::Matcher::Result Regex::Matcher::Find(std::string_view text, bool open) {
@@ -94,7 +94,6 @@ Regex::Matcher::Result Regex::Matcher::Find(std::string_view text, bool open) {
   // The interpreter keeps its stack on the heap.
   if (code == PCRE2_ERROR_JIT_STACKLIMIT) code = match(PCRE2_NO_JIT);
   if (code == PCRE2_ERROR_PARTIAL) return {Outcome::kOpen};
-  // Below are no match and, in theory, a lack of memory.
   if (code < 0) return {Outcome::kNone};
   const PCRE2_SIZE* const ends = pcre2_get_ovector_pointer(data_.get());
   return {Outcome::kMatch, ends[0], ends[1]};
