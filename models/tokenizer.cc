@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "models/byte_level_tokenizer.h"
 #include "models/byte_tokenizer.h"
 #include "models/sentencepiece_tokenizer.h"
 
@@ -13,23 +14,20 @@ namespace {
 
 // Far above any vocabulary; a larger file is no tokenizer.
 constexpr uintmax_t kMaxFileBytes = uintmax_t{256} << 20;
+// The JSON document takes some ten times its text.
+constexpr uintmax_t kMaxJsonBytes = uintmax_t{64} << 20;
 
-absl::StatusOr<std::string> ReadModelFile(const std::string& path) {
+absl::StatusOr<std::string> ReadModelFile(const std::string& path,
+                                          uintmax_t max_bytes) {
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) {
-    return absl::NotFoundError(absl::StrCat(
-        path,
-        ": no such file; want a SentencePiece model (or \"tokenizer\": "
-        "\"bytes\" in config.json)"));
-  }
   const uintmax_t size = std::filesystem::file_size(path, error);
   if (error) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": cannot be read: ", error.message()));
   }
-  if (size > kMaxFileBytes) {
+  if (size > max_bytes) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", size, " bytes; want at most ", kMaxFileBytes));
+        absl::StrCat(path, ": ", size, " bytes; want at most ", max_bytes));
   }
   std::ifstream file(path, std::ios::binary);
   std::string bytes(size, '\0');
@@ -57,11 +55,24 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(
     if (!status.ok()) return status;
   }
   if (config.bytes_tokenizer) return ByteTokenizer::Create(config);
-  const std::string path = directory + "/tokenizer.model";
-  absl::StatusOr<std::string> bytes = ReadModelFile(path);
+  // A folder may have both files; SentencePiece's own is then the source.
+  const std::string model = directory + "/tokenizer.model";
+  const std::string json = directory + "/tokenizer.json";
+  std::error_code error;
+  const bool is_model = std::filesystem::exists(model, error);
+  if (!is_model && !std::filesystem::exists(json, error)) {
+    return absl::NotFoundError(absl::StrCat(
+        model,
+        ": no such file, and no tokenizer.json; want one of them (or "
+        "\"tokenizer\": \"bytes\" in config.json)"));
+  }
+  const std::string& path = is_model ? model : json;
+  absl::StatusOr<std::string> bytes =
+      ReadModelFile(path, is_model ? kMaxFileBytes : kMaxJsonBytes);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      SentencePieceTokenizer::Create(*bytes, config);
+      is_model ? SentencePieceTokenizer::Create(*bytes, config)
+               : ByteLevelTokenizer::Create(*bytes, config);
   if (!tokenizer.ok()) {
     return absl::Status(tokenizer.status().code(),
                         absl::StrCat(path, ": ", tokenizer.status().message()));

@@ -19,12 +19,14 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // From a checkpoint folder: "tokenizer": "bytes" in config.json, else
-  // tokenizer.model (SentencePiece). INVALID_ARGUMENT if the file is broken or
+  // tokenizer.model (SentencePiece), else tokenizer.json (Hugging Face,
+  // byte-level BPE). INVALID_ARGUMENT if the file is broken, not supported or
   // its vocabulary does not fit config.vocab_size; NOT_FOUND without one.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(
       const std::string& directory, const ModelConfig& config);
 
-  virtual std::string kind() const = 0;  // "bytes", "sentencepiece"
+  // "bytes", "sentencepiece", "byte_level_bpe".
+  virtual std::string kind() const = 0;
   int32_t vocab_size() const { return vocab_size_; }
   int32_t bos_id() const { return bos_id_; }
   int32_t eos_id() const { return eos_id_; }
@@ -32,7 +34,8 @@ class Tokenizer {
 
   // The ids of `text`, any bytes, as the start of a sequence but without BOS.
   virtual std::vector<int32_t> Encode(std::string_view text) const = 0;
-  // The same as a continuation: without SentencePiece's dummy prefix.
+  // The same as a continuation: without SentencePiece's dummy prefix, or the
+  // space of a tokenizer.json's add_prefix_space.
   virtual std::vector<int32_t> EncodeContinuation(
       std::string_view text) const = 0;
   // BOS if the checkpoint wants it, then Encode(text).

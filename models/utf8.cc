@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cassert>
 #include <cstdint>
+#include <cstring>
 
 namespace chela {
 namespace {
 
+// Eight bytes at once: the high bit of each.
+constexpr uint64_t kNoAscii = 0x8080808080808080u;
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 // What may follow a lead byte. The second byte's range alone excludes overlong
@@ -61,6 +64,44 @@ size_t CompleteUtf8Prefix(std::string_view bytes) {
     return cut ? i : bytes.size();
   }
   return bytes.size();
+}
+
+size_t ValidUtf8Prefix(std::string_view bytes) {
+  size_t at = 0;
+  while (at < bytes.size()) {
+    uint64_t word = 0;
+    if (at + sizeof(word) <= bytes.size()) {
+      std::memcpy(&word, bytes.data() + at, sizeof(word));
+      if ((word & kNoAscii) == 0) {
+        at += sizeof(word);
+        continue;
+      }
+    }
+    const Utf8Step step = NextUtf8(bytes.substr(at));
+    if (step.kind != Utf8Kind::kCharacter) return at;
+    at += step.length;
+  }
+  return at;
+}
+
+char32_t LastCharacter(std::string_view text) {
+  assert(!text.empty());
+  size_t at = text.size() - 1;
+  while (at > 0 && (static_cast<uint8_t>(text[at]) & 0xC0u) == 0x80) --at;
+  return NextUtf8(text.substr(at)).code_point;
+}
+
+std::string EncodeUtf8(char32_t code_point) {
+  const auto tail = [code_point](unsigned shift) {
+    return static_cast<char>(0x80 | (code_point >> shift & 0x3F));
+  };
+  const auto lead = [code_point](unsigned mark, unsigned shift) {
+    return static_cast<char>(mark | code_point >> shift);
+  };
+  if (code_point < 0x80) return {lead(0, 0)};
+  if (code_point < 0x800) return {lead(0xC0, 6), tail(0)};
+  if (code_point < 0x10000) return {lead(0xE0, 12), tail(6), tail(0)};
+  return {lead(0xF0, 18), tail(12), tail(6), tail(0)};
 }
 
 std::string ToValidUtf8(std::string_view bytes) {

@@ -28,6 +28,15 @@ Utf8Step NextUtf8(std::string_view bytes);
 // character). At most 3 bytes less than bytes.size().
 size_t CompleteUtf8Prefix(std::string_view bytes);
 
+// The length of the longest prefix of `bytes` that is valid UTF-8.
+size_t ValidUtf8Prefix(std::string_view bytes);
+
+// The last character of `text`, valid UTF-8 and not empty.
+char32_t LastCharacter(std::string_view text);
+
+// The 1 to 4 bytes of a code point that is no surrogate.
+std::string EncodeUtf8(char32_t code_point);
+
 // `bytes` with each maximal broken sequence replaced by U+FFFD (Unicode 15,
 // 3.9, "substitution of maximal subparts"); a character cut off by the end is
 // one such sequence.

@@ -7,6 +7,7 @@
 
 #include "tests/integration/programs_rig.h"
 #include "tests/integration/server_rig.h"
+#include "tests/support/tokenizer_files.h"
 
 namespace chela {
 namespace {
@@ -151,6 +152,38 @@ TEST_F(CliTest, EndsQuietlyWhenItsPipeIsClosed) {
   EXPECT_EQ(pipe.Wait(), 0);
   EXPECT_THAT(pipe.output(), HasSubstr("1"));
   EXPECT_EQ(pipe.error(), "");
+}
+
+TEST_F(CliTest, ServesACheckpointWithATokenizerJson) {
+  ModelConfig config = test_support::TinyConfig();
+  config.bytes_tokenizer = false;
+  config.vocab_size = 2048;
+  const std::string file = test_support::TokenizerData("llama3.json");
+  config.bos_token_id =
+      nlohmann::json::parse(file)["added_tokens"][0]["id"].get<int32_t>();
+  const test_support::TinyModel model(config);
+  model.folder().Write("tokenizer.json", file);
+  server_ = std::make_unique<Process>(kServer,
+                                      ServerArguments(model.directory(), {}));
+  ASSERT_TRUE(server_->WaitForError("ready")) << server_->error();
+  target_ = server_->GrpcTarget();
+
+  const auto object = [this](const Arguments& arguments) {
+    return nlohmann::json::parse(Cli(arguments)->output(), nullptr, false);
+  };
+  EXPECT_EQ(object({"info", "--json"})["tokenizer"], "byte_level_bpe");
+  const auto text = object({"tokenize", "--json", "--text", "Hello<|eot_id|>"});
+  EXPECT_EQ(text["pieces"][1], "Hello");
+  EXPECT_EQ(text["pieces"][2], "<|eot_id|>");
+  const auto answer = object({"generate", "--json", "--prompt", "Hello world",
+                              "--max-tokens", "8", "--ignore-eos"});
+  EXPECT_EQ(answer["tokens"].size(), 8u);
+  server_.reset();
+
+  model.folder().Write("tokenizer.json", file.substr(0, file.size() / 2));
+  Process broken(kServer, ServerArguments(model.directory(), {}));
+  EXPECT_EQ(broken.Wait(), 1);
+  EXPECT_THAT(broken.error(), HasSubstr("tokenizer.json: not JSON"));
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/support/temp_dir.h"
+
 namespace chela {
 namespace {
 
@@ -115,6 +117,40 @@ TEST(Tokenizer, IsNotFoundWithoutAFile) {
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_NE(status.message().find("nowhere/tokenizer.model"),
             absl::string_view::npos);
+}
+
+TEST(Tokenizer, LoadsTheJsonFileUnlessThereIsASentencePieceModel) {
+  const test_support::TempDir folder;
+  const std::string data = CHELA_SOURCE_DIR "/tests/data/tokenizers/";
+  ModelConfig config = BytesConfig();
+  config.bytes_tokenizer = false;
+  config.vocab_size = 2048;
+  std::filesystem::copy(data + "gpt2.json", folder.path() + "/tokenizer.json");
+  auto tokenizer = Tokenizer::Load(folder.path(), config);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->kind(), "byte_level_bpe");
+  EXPECT_EQ((*tokenizer)->vocab_size(), 2048);
+  std::filesystem::copy(data + "bpe_plain.model",
+                        folder.path() + "/tokenizer.model");
+  tokenizer = Tokenizer::Load(folder.path(), config);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->kind(), "sentencepiece");
+}
+
+TEST(Tokenizer, NamesTheJsonFileThatItRefuses) {
+  const test_support::TempDir folder;
+  ModelConfig config = BytesConfig();
+  config.bytes_tokenizer = false;
+  const std::string path = folder.Write("tokenizer.json", "{\"model\": 1}");
+  auto status = Tokenizer::Load(folder.path(), config).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(status.message().find(path + ": version") == 0) << status;
+  std::filesystem::resize_file(path, (size_t{64} << 20) + 1);
+  status = Tokenizer::Load(folder.path(), config).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("67108865 bytes; want at most"),
+            absl::string_view::npos)
+      << status;
 }
 
 TEST(Tokenizer, RefusesAFileThatIsNoModel) {

@@ -10,6 +10,7 @@
 #include "server/tools/bench/engine_bench.h"
 #include "server/tools/bench/kernel_bench.h"
 #include "server/tools/bench/serve_bench.h"
+#include "server/tools/bench/tokenizer_bench.h"
 
 namespace {
 
@@ -171,6 +172,19 @@ CLI::App* AddServe(CLI::App& app, chela::bench::ServeBenchOptions& options) {
   return command;
 }
 
+CLI::App* AddTokenizer(CLI::App& app,
+                       chela::bench::TokenizerBenchOptions& options) {
+  CLI::App* command =
+      app.add_subcommand("tokenizer", "Encode and decode a text on one thread");
+  command->add_option("--model", options.model_dir, "A checkpoint folder")
+      ->required();
+  command->add_option("--text", options.text_file, "A file")->required();
+  command->add_option("--runs", options.runs, "Of which the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  return command;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -179,11 +193,13 @@ int main(int argc, char** argv) {
   chela::bench::EngineBenchOptions engine_options;
   chela::bench::KernelBenchOptions kernel_options;
   chela::bench::ServeBenchOptions serve_options;
+  chela::bench::TokenizerBenchOptions tokenizer_options;
   std::string json;
   CLI::App* const engine = AddEngine(app, engine_options);
   CLI::App* const kernels = AddKernels(app, kernel_options);
   CLI::App* const serve = AddServe(app, serve_options);
-  for (CLI::App* command : {engine, kernels, serve}) {
+  CLI::App* const tokenizer = AddTokenizer(app, tokenizer_options);
+  for (CLI::App* command : {engine, kernels, serve, tokenizer}) {
     AddJsonFlag(*command, json);
   }
   try {
@@ -191,7 +207,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  for (CLI::App* command : {engine, kernels, serve}) {
+  for (CLI::App* command : {engine, kernels, serve, tokenizer}) {
     if (command->count("--json") > 0 && json.empty()) json = "-";
   }
   const chela::bench::Output output(json);
@@ -200,8 +216,10 @@ int main(int argc, char** argv) {
     status = chela::bench::RunEngineBench(engine_options, output);
   } else if (*kernels) {
     status = chela::bench::RunKernelBench(kernel_options, output);
-  } else {
+  } else if (*serve) {
     status = chela::bench::RunServeBench(serve_options, output);
+  } else {
+    status = chela::bench::RunTokenizerBench(tokenizer_options, output);
   }
   if (!status.ok()) {
     std::cerr << "chela-bench: " << status << '\n';
