@@ -89,7 +89,7 @@ grpc::Status Try(ServerRig& rig, const v1::GenerateStreamRequest& request) {
   const auto reader = rig.stub().GenerateStream(&context, request);
   v1::GenerateStreamResponse message;
   const bool answered = reader->Read(&message);
-  context.TryCancel();
+  if (answered) context.TryCancel();
   while (reader->Read(&message)) {
   }
   const grpc::Status status = reader->Finish();

@@ -205,9 +205,9 @@ TEST(TextStream, IsLinearForLongStopsThatNearlyMatch) {
 
 TEST(TextStream, KeepsTheStopIfItIsToBeIncluded) {
   TextStream stream({"lo w"}, /*include_stop=*/true);
-  EXPECT_EQ(stream.Push("hel").text, "hel");
+  EXPECT_EQ(stream.Push("hel").text, "he");
   const TextStream::Output output = stream.Push("lo world");
-  EXPECT_EQ(output.text, "lo w");
+  EXPECT_EQ(output.text, "llo w");
   EXPECT_EQ(output.stop, "lo w");
 }
 
