@@ -12,6 +12,20 @@ namespace {
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
 constexpr int64_t kInt32Max = std::numeric_limits<int32_t>::max();
 
+// A count that has our name and Hugging Face's.
+std::optional<int32_t> EitherName(JsonReader& reader, const char* ours,
+                                  const char* theirs, int64_t min) {
+  std::optional<int32_t> value;
+  if (reader.Has(ours)) value = reader.Int32(ours, {min, kInt32Max});
+  if (!reader.Has(theirs)) return value;
+  const int32_t other = reader.Int32(theirs, {min, kInt32Max});
+  if (value.value_or(other) != other) {
+    reader.Fail(theirs, absl::StrCat(other),
+                absl::StrCat("the same as ", ours, " = ", *value));
+  }
+  return other;
+}
+
 }  // namespace
 
 absl::StatusOr<GenerationDefaults> GenerationDefaults::Parse(
@@ -20,25 +34,27 @@ absl::StatusOr<GenerationDefaults> GenerationDefaults::Parse(
   if (!object.ok()) return object.status();
   JsonReader reader(*object);
   GenerationDefaults defaults;
-  if (reader.Has("temperature")) {
-    defaults.temperature = reader.Number("temperature", {0, 100});
-  }
-  if (reader.Has("top_k")) {
-    defaults.top_k = reader.Int32("top_k", {0, kInt32Max});
-  }
-  if (reader.Has("top_p")) {
-    defaults.top_p = reader.Number("top_p", {0, 1, /*open_min=*/true});
-  }
-  for (const char* key : {"max_tokens", "max_new_tokens"}) {
-    if (!reader.Has(key)) continue;
-    const int32_t value = reader.Int32(key, {1, kInt32Max});
-    if (defaults.max_tokens.value_or(value) != value) {
-      reader.Fail(
-          key, absl::StrCat(value),
-          absl::StrCat("the same as max_tokens = ", *defaults.max_tokens));
-    }
-    defaults.max_tokens = value;
-  }
+  defaults.max_tokens = EitherName(reader, "max_tokens", "max_new_tokens", 1);
+  defaults.min_tokens = EitherName(reader, "min_tokens", "min_new_tokens", 0);
+  const auto number = [&reader](const char* key,
+                                JsonReader::NumberRange range) {
+    return reader.Has(key) ? std::optional(reader.Number(key, range))
+                           : std::nullopt;
+  };
+  const auto integer = [&reader](const char* key, int64_t min) {
+    return reader.Has(key) ? std::optional(reader.Int32(key, {min, kInt32Max}))
+                           : std::nullopt;
+  };
+  const JsonReader::NumberRange share = {0, 1, /*open_min=*/true};
+  defaults.temperature = number("temperature", {0, 100});
+  defaults.top_k = integer("top_k", 0);
+  defaults.top_p = number("top_p", share);
+  defaults.min_p = number("min_p", {0, 1});
+  defaults.typical_p = number("typical_p", share);
+  defaults.repetition_penalty = number("repetition_penalty", {0, 100, true});
+  defaults.presence_penalty = number("presence_penalty", {-2, 2});
+  defaults.frequency_penalty = number("frequency_penalty", {-2, 2});
+  defaults.penalty_window = integer("penalty_window", 1);
   CHELA_RETURN_IF_ERROR(reader.status());
   defaults.unknown_keys = reader.UnknownKeys();
   return defaults;

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "models/candidates.h"
+#include "models/logit_passes.h"
 #include "models/philox.h"
 #include "models/sampling_rules.h"
 
@@ -16,10 +16,15 @@ namespace {
 // log(sum(exp(logit - max))): added to a large one, the other would be lost.
 struct LogSoftmax {
   explicit LogSoftmax(std::span<const float> logits) {
-    float max = logits[0];
-    for (const float logit : logits) max = logit > max ? logit : max;
+    const float max = MaxLogit(logits);
     double sum = 0;
-    for (const float logit : logits) sum += std::exp(logit - max);
+    // A part at a time, so that nothing is allocated.
+    constexpr size_t kPart = 64 * kLogitBlock;
+    double sums[LogitBlocks(kPart)];
+    for (size_t begin = 0; begin < logits.size(); begin += kPart) {
+      const size_t size = std::min(kPart, logits.size() - begin);
+      sum += ExpWeights(logits.subspan(begin, size), max, 1, nullptr, sums);
+    }
     max_logit = max;
     log_sum = std::log(sum);
   }
@@ -33,19 +38,26 @@ bool MoreLikely(const TokenLogprob& a, const TokenLogprob& b) {
   return a.logprob > b.logprob || (a.logprob == b.logprob && a.token < b.token);
 }
 
-// The `count` most likely tokens, most likely first, in one pass over a list
-// that stays sorted: nearly every token falls behind its last entry.
+// The `count` most likely tokens, most likely first: a list that stays sorted,
+// and nearly every block of tokens falls behind its last entry.
 std::vector<TokenLogprob> MostLikely(std::span<const float> logits,
                                      size_t count,
                                      const LogSoftmax& log_softmax) {
   std::vector<TokenLogprob> best;
   best.reserve(count + 1);
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (best.size() == count && !(logits[i] > best.back().logprob)) continue;
-    const TokenLogprob entry{static_cast<int32_t>(i), logits[i]};
-    best.insert(std::upper_bound(best.begin(), best.end(), entry, MoreLikely),
-                entry);
-    if (best.size() > count) best.pop_back();
+  for (size_t begin = 0; begin < logits.size(); begin += kLogitBlock) {
+    const size_t end = std::min(begin + kLogitBlock, logits.size());
+    if (best.size() == count &&
+        !(MaxLogit(logits.subspan(begin, end - begin)) > best.back().logprob)) {
+      continue;
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (best.size() == count && !(logits[i] > best.back().logprob)) continue;
+      const TokenLogprob entry{static_cast<int32_t>(i), logits[i]};
+      best.insert(std::upper_bound(best.begin(), best.end(), entry, MoreLikely),
+                  entry);
+      if (best.size() > count) best.pop_back();
+    }
   }
   for (TokenLogprob& entry : best) {
     entry.logprob = static_cast<float>(log_softmax.Of(entry.logprob));
@@ -53,45 +65,87 @@ std::vector<TokenLogprob> MostLikely(std::span<const float> logits,
   return best;
 }
 
+bool LooksBack(const SamplingParams& params) {
+  return params.repetition_penalty != 1 || params.presence_penalty != 0 ||
+         params.frequency_penalty != 0;
+}
+
 }  // namespace
 
 struct Sampler::Impl {
+  Impl(const SamplingParams& p, uint32_t b, Candidates* scratch)
+      : params(p),
+        branch(b),
+        rules(MakeRules(p)),
+        looks_back(LooksBack(p)),
+        history(p.penalty_window),
+        shared(scratch) {}
+
+  Candidates& candidates() {
+    if (shared != nullptr) return *shared;
+    if (own == nullptr) own = std::make_unique<Candidates>();
+    return *own;
+  }
+
   SamplingParams params;
   uint32_t branch = 0;
   std::vector<std::unique_ptr<SamplingRule>> rules;
-  Candidates candidates;
+  bool looks_back = false;
+  TokenHistory history;
+  Candidates* shared = nullptr;
+  std::unique_ptr<Candidates> own;
 };
 
-Sampler::Sampler(const SamplingParams& params, uint32_t branch)
-    : impl_(new Impl{params, branch, MakeRules(params), {}}) {}
+Sampler::Sampler(const SamplingParams& params, uint32_t branch,
+                 Candidates* scratch)
+    : impl_(new Impl(params, branch, scratch)) {}
+Sampler::Sampler(const Sampler& other, uint32_t branch)
+    : impl_(new Impl(other.impl_->params, branch, other.impl_->shared)) {
+  impl_->history = other.impl_->history;
+}
 Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler& Sampler::operator=(Sampler&&) noexcept = default;
 
+void Sampler::AddPrompt(std::span<const int32_t> tokens) {
+  if (impl_->looks_back) impl_->history.AddPrompt(tokens);
+}
+
+void Sampler::AddGenerated(int32_t token) {
+  if (impl_->looks_back) impl_->history.AddGenerated(token);
+}
+
 SampledToken Sampler::Sample(std::span<const float> logits, int64_t draw) {
   assert(!logits.empty());
-  Candidates& candidates = impl_->candidates;
-  const SamplingParams& params = impl_->params;
+  Candidates& candidates = impl_->candidates();
   candidates.Reset(logits);
-  for (const auto& rule : impl_->rules) rule->Apply(candidates);
-  SampledToken sampled;
-  sampled.token = candidates.Draw(
-      UniformDraw(params.seed, impl_->branch, static_cast<uint64_t>(draw)));
-  if (params.logprobs < 0) return sampled;
-  const LogSoftmax log_softmax(logits);
-  const auto chosen = static_cast<size_t>(sampled.token);
-  sampled.logprob = static_cast<float>(log_softmax.Of(logits[chosen]));
-  if (params.logprobs > 0) {
-    const auto count =
-        static_cast<size_t>(std::min(params.logprobs, kMaxLogprobs));
-    sampled.top = MostLikely(logits, count, log_softmax);
-  }
-  return sampled;
+  const SamplingStep step{draw, impl_->history.entries()};
+  for (const auto& rule : impl_->rules) rule->Apply(step, candidates);
+  const int32_t token = candidates.Draw(UniformDraw(
+      impl_->params.seed, impl_->branch, static_cast<uint64_t>(draw)));
+  if (impl_->params.logprobs < 0) return {.token = token, .top = {}};
+  return WithLogprobs(logits, token, impl_->params.logprobs);
 }
 
 double LogProbability(std::span<const float> logits, int32_t token) {
   assert(token >= 0 && static_cast<size_t>(token) < logits.size());
   return LogSoftmax(logits).Of(logits[static_cast<size_t>(token)]);
+}
+
+SampledToken WithLogprobs(std::span<const float> logits, int32_t token,
+                          int32_t count) {
+  assert(token >= 0 && static_cast<size_t>(token) < logits.size());
+  const LogSoftmax log_softmax(logits);
+  SampledToken result;
+  result.token = token;
+  result.logprob =
+      static_cast<float>(log_softmax.Of(logits[static_cast<size_t>(token)]));
+  if (count > 0) {
+    result.top =
+        MostLikely(logits, static_cast<size_t>(std::min(count, kMaxLogprobs)),
+                   log_softmax);
+  }
+  return result;
 }
 
 }  // namespace chela

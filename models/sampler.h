@@ -4,23 +4,13 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "models/candidates.h"
+#include "models/sampling_params.h"
+#include "models/token_history.h"
 
 namespace chela {
-
-// How a request picks tokens. Defaults are the API's.
-struct SamplingParams {
-  double temperature = 1.0;  // [0, 100]; 0 is greedy
-  int32_t top_k = 0;         // >= 0; 0 is off
-  double top_p = 1.0;        // (0, 1]; 1 is off
-  uint64_t seed = 0;
-  int32_t logprobs = -1;  // most likely tokens to report; 0: the chosen one
-                          // only; -1: none. At most kMaxLogprobs
-};
-inline constexpr int32_t kMaxLogprobs = 20;
 
 struct TokenLogprob {
   int32_t token = 0;
@@ -38,24 +28,34 @@ struct SampledToken {
 // One step of shaping the candidates: drops or reweighs them.
 class SamplingRule;
 
-// Applies a request's rules in order (temperature, top_k, top_p: see
-// models/sampling_rules.h) to one row of logits, then draws with a
-// counter-based generator (Philox 4x32-10, Salmon et al. 2011) keyed by (seed,
-// branch) at counter `draw`. The same params, logits and draw give the same
-// token, whatever else runs. Ties go to the lower id. With u the uniform draw
-// in [0, 1), the token is the first, in id order, at which the summed
-// probability of what the rules kept exceeds u; so a rule that drops nothing
-// changes no draw.
+// Applies a request's rules in order (models/sampling_rules.h) to one row of
+// logits, then draws with a counter-based generator (Philox 4x32-10, Salmon et
+// al. 2011) keyed by (seed, branch) at counter `draw`. The same params,
+// history, logits and draw give the same token, whatever else runs. Ties go to
+// the lower id. With u the uniform draw in [0, 1), the token is the first, in
+// id order, at which the summed probability of what the rules kept exceeds u;
+// so a rule that drops nothing changes no draw.
 //
 // Precision: a candidate's weight exp((logit - max) / temperature) is float32
-// (relative error below 2^-19 where the exponent is above -16; a weight that
-// rounds to 0 is never drawn), sums are double. Owned by one thread.
+// (its exponent is rounded three times, so that the relative error is below
+// 2^-18 where the exponent is above -16; a weight below e^-87 is 0 and never
+// drawn), sums are double. Owned by one thread.
 class Sampler {
  public:
-  explicit Sampler(const SamplingParams& params, uint32_t branch = 0);
+  // scratch: the memory of a draw, which samplers of one thread may share; must
+  // outlive the sampler. Its own if null.
+  explicit Sampler(const SamplingParams& params, uint32_t branch = 0,
+                   Candidates* scratch = nullptr);
+  // Another branch with the same params and the history so far.
+  Sampler(const Sampler& other, uint32_t branch);
   ~Sampler();
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
+
+  // What the penalties look at: the prompt, then each token that was sampled.
+  // Without penalties neither does anything.
+  void AddPrompt(std::span<const int32_t> tokens);
+  void AddGenerated(int32_t token);
 
   // logits: [vocab], vocab >= 1, finite; -inf bans a token. draw: the index of
   // the generated token, from 0. The token is in [0, vocab) whatever the
@@ -68,10 +68,15 @@ class Sampler {
   std::unique_ptr<Impl> impl_;
 };
 
-// log softmax(logits)[token], of float32 exponentials (each within 1 ulp)
-// summed in double: within 2^-20 of the true value. A token outside [0, vocab)
-// is a broken invariant. Thread-safe.
+// log softmax(logits)[token], of float32 exponentials (each within 2 units in
+// the last place) summed in double: within 2^-20 of the true value. A token
+// outside [0, vocab) is a broken invariant. Thread-safe.
 double LogProbability(std::span<const float> logits, int32_t token);
+
+// The token with its log-probability and the `count` most likely ones, at most
+// kMaxLogprobs: an entry of prompt_logprobs. Thread-safe.
+SampledToken WithLogprobs(std::span<const float> logits, int32_t token,
+                          int32_t count);
 
 }  // namespace chela
 

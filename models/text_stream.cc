@@ -19,7 +19,8 @@ std::vector<size_t> BordersOf(std::string_view text) {
 
 }  // namespace
 
-TextStream::TextStream(std::vector<std::string> stops) {
+TextStream::TextStream(std::vector<std::string> stops, bool include_stop)
+    : include_stop_(include_stop) {
   for (std::string& stop : stops) {
     if (stop.empty() || ToValidUtf8(stop) != stop) continue;
     std::vector<size_t> borders = BordersOf(stop);
@@ -27,7 +28,7 @@ TextStream::TextStream(std::vector<std::string> stops) {
   }
 }
 
-TextStream::Output TextStream::Push(std::string_view bytes) {
+TextStream::Output TextStream::Push(std::string_view bytes, bool may_stop) {
   cut_.append(bytes);
   const size_t complete = CompleteUtf8Prefix(cut_);
   const std::string fresh =
@@ -37,8 +38,12 @@ TextStream::Output TextStream::Push(std::string_view bytes) {
     text_.push_back(byte);
     const Stop* stop = Advance(byte);
     if (stop == nullptr) continue;
-    Output output{TakeText(text_.size() - sent_ - stop->text.size()),
-                  stop->text};
+    if (!may_stop) {
+      PassOver();
+      continue;
+    }
+    const size_t dropped = include_stop_ ? 0 : stop->text.size();
+    Output output{TakeText(text_.size() - sent_ - dropped), stop->text};
     cut_.clear();
     text_.clear();
     sent_ = 0;
@@ -70,6 +75,14 @@ const TextStream::Stop* TextStream::Advance(char byte) {
     if (matched == stop.text.size() && longest) complete = &stop;
   }
   return complete;
+}
+
+void TextStream::PassOver() {
+  for (Stop& stop : stops_) {
+    if (stop.matched == stop.text.size()) {
+      stop.matched = stop.borders[stop.matched - 1];
+    }
+  }
 }
 
 size_t TextStream::HeldBytes() const {

@@ -26,17 +26,20 @@ namespace chela {
 class TextStream {
  public:
   // stops: non-empty strings of valid UTF-8, at most a few. (An empty one, and
-  // one that is no valid UTF-8, never matches.)
-  explicit TextStream(std::vector<std::string> stops);
+  // one that is no valid UTF-8, never matches.) include_stop: the one that
+  // matches is the end of the text instead of being dropped from it.
+  explicit TextStream(std::vector<std::string> stops,
+                      bool include_stop = false);
 
   struct Output {
     std::string text;                 // may be sent now, valid UTF-8
-    std::optional<std::string> stop;  // the stop string that matched; the text
-                                      // from its first byte on is dropped
+    std::optional<std::string> stop;  // the stop string that matched; what
+                                      // follows it is dropped
   };
-  // The bytes of the next token, any bytes. After a stop matched, must not be
-  // called.
-  Output Push(std::string_view bytes);
+  // The bytes of the next token, any bytes. A stop that these bytes complete
+  // matches only if `may_stop`; else it is text like any other. After a stop
+  // matched, must not be called.
+  Output Push(std::string_view bytes, bool may_stop = true);
 
   // The end without a stop: what was held back for one. A character cut off in
   // the middle is not text; its bytes are counted in truncated_bytes().
@@ -54,10 +57,13 @@ class TextStream {
 
   // Feeds one byte of text to every stop; the one that it completes, if any.
   const Stop* Advance(char byte);
+  // Completed stops are text: goes on with what they end in.
+  void PassOver();
   size_t HeldBytes() const;
   std::string TakeText(size_t size_bytes);
 
   std::vector<Stop> stops_;
+  bool include_stop_ = false;
   std::string cut_;   // the start of a character, at most 3 bytes
   std::string text_;  // from sent_ on: held back
   size_t sent_ = 0;

@@ -84,7 +84,8 @@ void Server::Publish() {
   served_.convert = {.tokenizer = loaded_.tokenizer.get(),
                      .defaults = loaded_.defaults,
                      .max_prompt_tokens = config_.max_prompt_tokens,
-                     .max_output_tokens = config_.max_output_tokens};
+                     .max_output_tokens = config_.max_output_tokens,
+                     .state_slots = loaded_.pool->num_slots()};
   v1::GetModelInfoResponse& info = served_.info;
   info.set_model(model_name_);
   info.set_parameters(weights.config().parameters());

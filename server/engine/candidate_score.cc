@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "models/model_config.h"
 #include "models/sampler.h"
 #include "server/engine/score.h"
 
@@ -24,12 +25,15 @@ CandidateScore::CandidateScore(ScoreJob job, int32_t vocab_size,
 }
 
 int32_t CandidateScore::slots(int32_t pool_slots) const {
-  if (prefix_size() == 0) return 1;
   const auto& all = stream().continuations();
   const auto fed = std::count_if(all.begin(), all.end(), [](const auto& one) {
     return TokensToFeed(one) > 0;
   });
-  return fed < 2 ? 1 : std::min(2, pool_slots);
+  // A lone continuation may run over the prefix's state.
+  if (fed < 2) return 1;
+  const int32_t most = std::clamp(pool_slots / 4, 1, kMaxLanes);
+  const auto lanes = static_cast<int32_t>(std::min<int64_t>(fed, most));
+  return prefix_size() == 0 ? lanes : std::min(1 + lanes, pool_slots);
 }
 
 int64_t CandidateScore::queued_tokens() const {
@@ -42,34 +46,64 @@ int64_t CandidateScore::queued_tokens() const {
 
 absl::Status CandidateScore::OnAdmit(StatePool& pool) {
   pool_ = &pool;
-  if (slots(pool.num_slots()) == 2) {
-    absl::StatusOr<StatePool::Slot> second = pool.Acquire();
-    CHELA_RETURN_IF_ERROR(second.status());
-    copy_ = *std::move(second);
+  const int32_t claimed = slots(pool.num_slots());
+  // Of the slots beside the prefix's own; that one, if it is not needed.
+  lanes_.resize(prefix_size() > 0 && claimed > 1 ? claimed - 1 : claimed);
+  for (size_t i = prefix_size() > 0 ? 0 : 1; claimed > 1 && i < lanes_.size();
+       ++i) {
+    absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
+    CHELA_RETURN_IF_ERROR(slot.status());
+    lanes_[i].copy = *std::move(slot);
   }
   if (prefix_size() > 0) return absl::OkStatus();
   const auto& all = stream().continuations();
   CountRead(std::count_if(all.begin(), all.end(),
                           [](const auto& one) { return !one.empty(); }));
-  return BeginNext();
+  return FillAll();
 }
 
-absl::Status CandidateScore::BeginNext() {
+absl::Status CandidateScore::Fill(Lane& lane) {
   const auto& all = stream().continuations();
-  while (current_ < all.size() && TokensToFeed(all[current_]) == 0) ++current_;
-  offset_ = 0;
-  if (current_ == all.size()) {
-    End(FinishReason::kStop, absl::OkStatus());
-    return absl::OkStatus();
-  }
+  while (next_ < all.size() && TokensToFeed(all[next_]) == 0) ++next_;
+  lane.busy = next_ < all.size();
+  if (!lane.busy) return absl::OkStatus();
+  lane.continuation = next_++;
+  lane.offset = 0;
   if (prefix_size() == 0) return absl::OkStatus();
-  if (!prefix_intact_) {
-    prefix_read_ = 0;
-    return absl::OkStatus();
-  }
-  if (copy_.valid()) return pool_->Copy(slot_, copy_);
+  if (lane.copy.valid()) return pool_->Copy(slot_, lane.copy);
+  if (!prefix_intact_) prefix_read_ = 0;
   prefix_intact_ = false;
   return absl::OkStatus();
+}
+
+absl::Status CandidateScore::FillAll() {
+  for (Lane& lane : lanes_) {
+    if (!lane.busy) CHELA_RETURN_IF_ERROR(Fill(lane));
+  }
+  EndIfDone();
+  return absl::OkStatus();
+}
+
+void CandidateScore::EndIfDone() {
+  const bool busy = std::any_of(lanes_.begin(), lanes_.end(),
+                                [](const Lane& lane) { return lane.busy; });
+  if (!busy) End(FinishReason::kStop, absl::OkStatus());
+}
+
+std::vector<CandidateScore::Part> CandidateScore::NextParts() const {
+  std::vector<Part> parts;
+  int32_t left = static_cast<int32_t>(kChunkTokens);
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    const Lane& lane = lanes_[i];
+    if (!lane.busy) continue;
+    // Whole chunks only: where a text is split must not depend on the others.
+    const int32_t rows = ChunkRows(prefix_size() + lane.offset,
+                                   TokensToFeed(TokensOf(lane)) - lane.offset);
+    if (rows > left) continue;
+    left -= rows;
+    parts.push_back({i, rows});
+  }
+  return parts;
 }
 
 Work CandidateScore::NextWork() {
@@ -77,13 +111,14 @@ Work CandidateScore::NextWork() {
     return {WorkKind::kChunk,
             ChunkRows(prefix_read_, prefix_size() - prefix_read_)};
   }
-  return {WorkKind::kChunk, ChunkRows(prefix_size() + offset_,
-                                      TokensToFeed(continuation()) - offset_)};
+  int32_t rows = 0;
+  for (const Part& part : NextParts()) rows += part.rows;
+  return {WorkKind::kChunk, rows};
 }
 
 void CandidateScore::AppendTo(StepPlan& plan) {
-  const int32_t rows = NextWork().rows;
   if (reading_prefix()) {
+    const int32_t rows = NextWork().rows;
     const bool last = prefix_read_ + rows == prefix_size();
     AddSegment(
         plan, slot_, prefix_read_,
@@ -91,33 +126,48 @@ void CandidateScore::AppendTo(StepPlan& plan) {
         last && !first_tokens_scored_ ? LogitsOf::kLastRow : LogitsOf::kNone);
     return;
   }
-  AddSegment(plan, copy_.valid() ? copy_ : slot_, prefix_size() + offset_,
-             std::span(continuation()).subspan(offset_, rows),
-             LogitsOf::kAllRows);
+  for (const Part& part : NextParts()) {
+    const Lane& lane = lanes_[part.lane];
+    AddSegment(plan, lane.copy.valid() ? lane.copy : slot_,
+               prefix_size() + lane.offset,
+               std::span(TokensOf(lane)).subspan(lane.offset, part.rows),
+               LogitsOf::kAllRows);
+  }
 }
 
 absl::Status CandidateScore::Deliver(std::span<const float> logits) {
-  const int32_t rows = NextWork().rows;
-  if (reading_prefix()) {
-    if (!first_tokens_scored_) CountRead(rows);
-    prefix_read_ += rows;
-    if (reading_prefix()) return absl::OkStatus();
-    prefix_intact_ = true;
-    if (!first_tokens_scored_) ScoreFirstTokens(logits);
-    return BeginNext();
+  if (reading_prefix()) return DeliverPrefix(logits, NextWork().rows);
+  for (const Part& part : NextParts()) {
+    DeliverPart(logits, part);
+    logits = logits.subspan(int64_t{part.rows} * vocab_size_);
   }
-  for (int32_t row = 0; row < rows; ++row) {
-    const int64_t index = offset_ + row + 1;
-    const double scored =
-        LogProbability(Row(logits, row), continuation()[index]);
-    results_[current_][index] = static_cast<float>(scored);
+  return FillAll();
+}
+
+absl::Status CandidateScore::DeliverPrefix(std::span<const float> logits,
+                                           int32_t rows) {
+  if (!first_tokens_scored_) CountRead(rows);
+  prefix_read_ += rows;
+  // Once read again, it serves the lane that asked for it.
+  if (reading_prefix() || first_tokens_scored_) return absl::OkStatus();
+  prefix_intact_ = true;
+  ScoreFirstTokens(logits);
+  return FillAll();
+}
+
+void CandidateScore::DeliverPart(std::span<const float> logits,
+                                 const Part& part) {
+  Lane& lane = lanes_[part.lane];
+  const std::vector<int32_t>& tokens = TokensOf(lane);
+  for (int32_t row = 0; row < part.rows; ++row) {
+    const int64_t index = lane.offset + row + 1;
+    const double scored = LogProbability(Row(logits, row), tokens[index]);
+    results_[lane.continuation][index] = static_cast<float>(scored);
     CountScored(scored);
   }
-  CountRead(rows);
-  offset_ += rows;
-  if (offset_ < TokensToFeed(continuation())) return absl::OkStatus();
-  ++current_;
-  return BeginNext();
+  CountRead(part.rows);
+  lane.offset += part.rows;
+  lane.busy = lane.offset < TokensToFeed(tokens);
 }
 
 void CandidateScore::ScoreFirstTokens(std::span<const float> logits) {
@@ -139,6 +189,6 @@ void CandidateScore::ScoreFirstTokens(std::span<const float> logits) {
   CountRead(first_tokens);
 }
 
-void CandidateScore::OnEnd() { copy_ = StatePool::Slot(); }
+void CandidateScore::OnEnd() { lanes_.clear(); }
 
 }  // namespace chela

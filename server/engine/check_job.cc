@@ -1,5 +1,7 @@
 #include "server/engine/check_job.h"
 
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -26,31 +28,56 @@ absl::Status CheckTokens(const std::string& field,
   return absl::OkStatus();
 }
 
-absl::Status CheckSampling(const SamplingParams& params) {
-  // Written so that NaN fails.
-  if (!(params.temperature >= 0 && params.temperature <= 100)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("temperature: ", params.temperature, "; want 0 to 100"));
+// Written so that NaN fails. `open_min`: `min` itself is refused.
+absl::Status CheckRange(const char* field, double value, double min, double max,
+                        bool open_min = false) {
+  if (value <= max && (open_min ? value > min : value >= min)) {
+    return absl::OkStatus();
   }
-  if (params.top_k < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("top_k: ", params.top_k, "; want at least 0"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": ", value, "; want ", open_min ? "more than " : "",
+                   min, open_min ? " and at most " : " to ", max));
+}
+
+absl::Status CheckSampling(const SamplingParams& params, int32_t vocab_size) {
+  constexpr double kAny = std::numeric_limits<int32_t>::max();
+  for (const absl::Status& status :
+       {CheckRange("temperature", params.temperature, 0, 100),
+        CheckRange("top_k", params.top_k, 0, kAny),
+        CheckRange("top_p", params.top_p, 0, 1, true),
+        CheckRange("min_p", params.min_p, 0, 1),
+        CheckRange("typical_p", params.typical_p, 0, 1, true),
+        CheckRange("repetition_penalty", params.repetition_penalty, 0, 100,
+                   true),
+        CheckRange("presence_penalty", params.presence_penalty, -2, 2),
+        CheckRange("frequency_penalty", params.frequency_penalty, -2, 2),
+        CheckRange("penalty_window", params.penalty_window, 0, kAny),
+        CheckRange("min_tokens", params.min_tokens, 0, kAny),
+        CheckRange("logprobs", params.logprobs, -1, kMaxLogprobs),
+        CheckTokens("allowed_tokens", params.allowed_tokens, vocab_size,
+                    vocab_size),
+        CheckTokens("banned_tokens", params.banned_tokens, vocab_size,
+                    vocab_size)}) {
+    CHELA_RETURN_IF_ERROR(status);
   }
-  if (!(params.top_p > 0 && params.top_p <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "top_p: ", params.top_p, "; want more than 0 and at most 1"));
-  }
-  if (params.logprobs < -1 || params.logprobs > kMaxLogprobs) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "logprobs: ", params.logprobs, "; want -1 to ", kMaxLogprobs));
+  for (const TokenBias& one : params.logit_bias) {
+    CHELA_RETURN_IF_ERROR(
+        CheckTokens("logit_bias", {one.token}, 1, vocab_size));
+    CHELA_RETURN_IF_ERROR(CheckRange("logit_bias", one.bias, -100, 100));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckChoices(const GenerateJob& job, int32_t slots) {
+  const int32_t most = std::min(slots, kMaxChoices);
+  CHELA_RETURN_IF_ERROR(CheckRange("best_of", job.best_of, 1, most));
+  return CheckRange("n", job.choices, 1, job.best_of);
 }
 
 }  // namespace
 
 absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
-                      int32_t vocab_size) {
+                      int32_t vocab_size, int32_t slots) {
   if (job.stream == nullptr) {
     return absl::InvalidArgumentError("stream: none; want a TokenStream");
   }
@@ -69,7 +96,12 @@ absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
     return absl::InvalidArgumentError(absl::StrCat(
         "stop[", i, "]: an empty string; want at least one character"));
   }
-  return CheckSampling(job.sampling);
+  CHELA_RETURN_IF_ERROR(
+      CheckTokens("stop_tokens", job.stop_tokens, vocab_size, vocab_size));
+  CHELA_RETURN_IF_ERROR(
+      CheckRange("prompt_logprobs", job.prompt_logprobs, -1, kMaxLogprobs));
+  CHELA_RETURN_IF_ERROR(CheckChoices(job, slots));
+  return CheckSampling(job.sampling, vocab_size);
 }
 
 absl::Status CheckJob(const ScoreJob& job, const EngineLimits& limits,

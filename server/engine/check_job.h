@@ -11,9 +11,10 @@ namespace chela {
 
 // Whether the engine can run a job: INVALID_ARGUMENT names the field, what it
 // was and what is wanted. Token ids are checked against `vocab_size`, except
-// those that a ScoreStream still has to receive.
+// those that a ScoreStream still has to receive. A generation holds a state for
+// each of its best_of branches, of the `slots` that there are.
 absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
-                      int32_t vocab_size);
+                      int32_t vocab_size, int32_t slots);
 absl::Status CheckJob(const ScoreJob& job, const EngineLimits& limits,
                       int32_t vocab_size);
 

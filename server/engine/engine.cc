@@ -44,12 +44,13 @@ EngineImpl::EngineImpl(const EngineLimits& limits, ChelaModel& model,
 EngineImpl::~EngineImpl() { Stop(); }
 
 absl::Status EngineImpl::Submit(GenerateJob job) {
-  if (absl::Status status = CheckJob(job, limits_, vocab_size_); !status.ok()) {
+  if (absl::Status status = CheckJob(job, limits_, vocab_size_, slots_total_);
+      !status.ok()) {
     return Rejected("invalid", std::move(status));
   }
   job.stream->SetWake(wake_);
-  return Enqueue(
-      std::make_unique<Generation>(std::move(job), tokenizer_, metrics_));
+  return Enqueue(std::make_unique<Generation>(std::move(job), tokenizer_,
+                                              candidates_, metrics_));
 }
 
 absl::Status EngineImpl::Submit(ScoreJob job) {

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "models/candidates.h"
 #include "server/engine/engine.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/sequence.h"
@@ -102,6 +103,7 @@ class EngineImpl final : public Engine {
   int64_t arrivals_ = 0;
   int64_t steps_ = 0;
   bool after_chunk_ = false;
+  Candidates candidates_;  // of the draw that is being made
   StepPlan plan_;
   std::vector<float> logits_;            // grows to the largest step's rows
   std::vector<int32_t> logits_rows_of_;  // of each planned sequence

@@ -20,6 +20,8 @@ void EngineImpl::Loop() {
     }
     // A slot that has just become free may let another request in.
     const bool changed = CloseEnded();
+    // Read without the lock: no other thread writes it.
+    if (published_.slots_free != pool_.free_slots()) Publish(Count());
     if (!changed && planned.empty()) wake_->Wait(NextDeadline());
   }
   EndAll(absl::UnavailableError("the server stopped before the request ended"));

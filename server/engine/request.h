@@ -21,6 +21,9 @@ const char* Name(FinishReason reason);  // "stop", "length", ...
 class TokenStream;
 class ScoreStream;
 
+// Below any step's rows, so that all of them always fit into one.
+inline constexpr int32_t kMaxChoices = 128;
+
 // What every request to the engine carries.
 struct RequestHeader {
   std::string id;        // for logs; never empty
@@ -32,11 +35,19 @@ struct RequestHeader {
 // or the deadline.
 struct GenerateJob {
   RequestHeader header;
-  std::vector<int32_t> prompt;  // BOS included; at least one token
-  int32_t max_tokens = 256;     // >= 1
-  SamplingParams sampling;
+  std::vector<int32_t> prompt;    // BOS included; at least one token
+  int32_t max_tokens = 256;       // >= 1
+  SamplingParams sampling;        // its end_tokens are set by the engine
   std::vector<std::string> stop;  // non-empty strings
+  std::vector<int32_t> stop_tokens;
+  bool include_stop = false;  // the stop is part of the text
   bool ignore_eos = false;
+  int32_t prompt_logprobs = -1;  // as SamplingParams::logprobs, of the prompt
+  // Of `best_of` continuations of the one prompt, the `choices` most likely
+  // (by the mean log-probability of their tokens) are returned; all of them,
+  // as they come, if both are equal. 1 <= choices <= best_of <= kMaxChoices.
+  int32_t choices = 1;
+  int32_t best_of = 1;
   // Where results go; shared by engine and RPC.
   std::shared_ptr<TokenStream> stream;
 };

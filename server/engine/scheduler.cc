@@ -33,6 +33,19 @@ std::vector<int32_t> InOrder(const std::vector<RunningEntry>& running,
   return order;
 }
 
+// Goes through `order` and takes whatever still fits into `rows`.
+std::vector<int32_t> FirstThatFit(const std::vector<RunningEntry>& running,
+                                  const std::vector<int32_t>& order,
+                                  int32_t rows) {
+  std::vector<int32_t> taken;
+  for (const int32_t index : order) {
+    if (running[index].work.rows > rows) continue;
+    rows -= running[index].work.rows;
+    taken.push_back(index);
+  }
+  return taken;
+}
+
 }  // namespace
 
 std::vector<int32_t> Admit(const std::vector<WaitingEntry>& waiting,
@@ -55,30 +68,25 @@ std::vector<int32_t> Admit(const std::vector<WaitingEntry>& waiting,
 
 std::vector<int32_t> PlanStep(const std::vector<RunningEntry>& running,
                               const StepLimits& limits) {
-  std::vector<int32_t> step = InOrder(running, WorkKind::kDecode);
+  const std::vector<int32_t> decoding = InOrder(running, WorkKind::kDecode);
   const std::vector<int32_t> chunks = InOrder(running, WorkKind::kChunk);
-  const auto decode_up_to = [&step](int32_t rows) {
-    if (static_cast<int64_t>(step.size()) > rows) step.resize(rows);
-  };
-  if (chunks.empty()) {
-    decode_up_to(limits.max_rows);
-    return step;
-  }
+  int64_t decode_rows = 0;
+  for (const int32_t index : decoding) decode_rows += running[index].work.rows;
+  if (chunks.empty()) return FirstThatFit(running, decoding, limits.max_rows);
   const int32_t first_rows = running[chunks[0]].work.rows;
-  if (static_cast<int64_t>(step.size()) + first_rows > limits.max_rows) {
+  if (decode_rows + first_rows > limits.max_rows) {
     if (limits.after_chunk) {
-      decode_up_to(limits.max_rows);
-    } else {
-      decode_up_to(limits.max_rows - first_rows);
-      step.push_back(chunks[0]);
+      return FirstThatFit(running, decoding, limits.max_rows);
     }
+    std::vector<int32_t> step =
+        FirstThatFit(running, decoding, limits.max_rows - first_rows);
+    step.push_back(chunks[0]);
     return step;
   }
-  int32_t rows = static_cast<int32_t>(step.size());
-  for (const int32_t chunk : chunks) {
-    if (rows + running[chunk].work.rows > limits.max_rows) continue;
-    rows += running[chunk].work.rows;
-    step.push_back(chunk);
+  std::vector<int32_t> step = decoding;
+  const auto chunk_rows = static_cast<int32_t>(limits.max_rows - decode_rows);
+  for (const int32_t index : FirstThatFit(running, chunks, chunk_rows)) {
+    step.push_back(index);
   }
   return step;
 }

@@ -9,7 +9,7 @@ namespace chela {
 // What one sequence would do in the next step.
 enum class WorkKind {
   kNothing,  // waits for input
-  kDecode,   // feeds its last sampled token
+  kDecode,   // feeds its last sampled tokens, one a choice
   kChunk,    // reads a piece of its prompt or of a text to score
 };
 struct Work {
@@ -48,8 +48,8 @@ std::vector<int32_t> Admit(const std::vector<WaitingEntry>& waiting,
 // The sequences that take part in the next step: decoding ones first, in the
 // step's order. Returns indices; empty if nobody has work.
 //
-// - Every decoding sequence takes part; if they are more than max_rows, those
-//   whose last step is longest ago.
+// - Every decoding sequence takes part; if they have more than max_rows rows,
+//   those whose last step is longest ago, as far as they fit.
 // - Then chunks, as many as fit beside them, each whole: by priority, and among
 //   equals the one whose last step is longest ago, so that a long prompt does
 //   not hold back a short one.

@@ -41,13 +41,18 @@ class Score : public Sequence {
   ScoreStream::Totals totals_;
 };
 
-// The candidates form. The prefix is read once into a slot; each continuation
-// then runs in a second slot, on a copy of that state. Where the pool has only
-// one slot, a continuation runs over the prefix's state, which is read again
-// for the next one. The last token of a continuation is never fed, so one of
-// a single token costs nothing but the prefix.
+// The candidates form. The prefix is read once into a slot; the continuations
+// then run side by side, each in a lane of its own, on a copy of that state:
+// one step takes as many of their chunks as fit into kChunkTokens rows. Where
+// the pool has only one slot, a continuation runs over the prefix's state,
+// which is read again for the next one. The last token of a continuation is
+// never fed, so one of a single token costs nothing but the prefix.
 class CandidateScore : public Score {
  public:
+  // Lanes at most; never more than a quarter of the pool either, so that a
+  // score does not wait for, or hold, most of it.
+  static constexpr int32_t kMaxLanes = 16;
+
   CandidateScore(ScoreJob job, int32_t vocab_size, Metrics& metrics);
 
   int32_t slots(int32_t pool_slots) const override;
@@ -61,24 +66,40 @@ class CandidateScore : public Score {
   void OnEnd() override;
 
  private:
+  struct Lane {
+    StatePool::Slot copy;  // of the prefix's state; invalid: runs in slot_
+    bool busy = false;
+    size_t continuation = 0;
+    int64_t offset = 0;  // tokens of it that were fed
+  };
+  // A lane's part of the next step.
+  struct Part {
+    size_t lane = 0;
+    int32_t rows = 0;
+  };
+
   int64_t prefix_size() const {
     return static_cast<int64_t>(stream().prefix().size());
   }
-  const std::vector<int32_t>& continuation() const {
-    return stream().continuations()[current_];
-  }
   bool reading_prefix() const { return prefix_read_ < prefix_size(); }
-  // Prepares the next continuation that has tokens to feed, or ends.
-  absl::Status BeginNext();
+  const std::vector<int32_t>& TokensOf(const Lane& lane) const {
+    return stream().continuations()[lane.continuation];
+  }
+  std::vector<Part> NextParts() const;
+  // Gives the lane the next continuation that has tokens to feed, if any.
+  absl::Status Fill(Lane& lane);
+  absl::Status FillAll();
+  absl::Status DeliverPrefix(std::span<const float> logits, int32_t rows);
+  void DeliverPart(std::span<const float> logits, const Part& part);
   void ScoreFirstTokens(std::span<const float> logits);
+  void EndIfDone();
 
   StatePool* pool_ = nullptr;
-  StatePool::Slot copy_;        // of the prefix's state; valid if there are two
+  std::vector<Lane> lanes_;
   bool prefix_intact_ = false;  // slot_ holds the state after the prefix
   bool first_tokens_scored_ = false;
   int64_t prefix_read_ = 0;
-  size_t current_ = 0;  // continuation
-  int64_t offset_ = 0;  // tokens of it that were fed
+  size_t next_ = 0;  // continuation that no lane had yet
 };
 
 // The pieces form. A chunk runs once the token behind it is known too, which

@@ -1,10 +1,27 @@
 #include "server/engine/token_stream.h"
 
+#include <algorithm>
 #include <cassert>
 #include <iterator>
 #include <utility>
 
 namespace chela {
+namespace {
+
+void MoveTo(std::vector<SampledToken>& from, std::vector<SampledToken>& to) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()),
+            std::make_move_iterator(from.end()));
+}
+
+void Merge(GenerationDelta from, GenerationDelta& to) {
+  assert(!to.end.has_value());
+  MoveTo(from.prompt, to.prompt);
+  to.text += from.text;
+  MoveTo(from.tokens, to.tokens);
+  to.end = std::move(from.end);
+}
+
+}  // namespace
 
 void TokenStream::SetCallback(std::function<void()> callback) {
   const std::lock_guard lock(mutex_);
@@ -13,7 +30,10 @@ void TokenStream::SetCallback(std::function<void()> callback) {
 
 GenerationDelta TokenStream::Pop() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(pending_, {});
+  if (pending_.empty()) return {};
+  GenerationDelta delta = std::move(pending_.front());
+  pending_.erase(pending_.begin());
+  return delta;
 }
 
 std::optional<GenerationEnd> TokenStream::End() const {
@@ -44,10 +64,15 @@ void TokenStream::Push(GenerationDelta delta) {
   {
     const std::lock_guard lock(mutex_);
     assert(!end_.has_value());
-    pending_.text += delta.text;
-    pending_.tokens.insert(pending_.tokens.end(),
-                           std::make_move_iterator(delta.tokens.begin()),
-                           std::make_move_iterator(delta.tokens.end()));
+    const auto same = std::find_if(pending_.begin(), pending_.end(),
+                                   [&delta](const GenerationDelta& one) {
+                                     return one.choice == delta.choice;
+                                   });
+    if (same == pending_.end()) {
+      pending_.push_back(std::move(delta));
+    } else {
+      Merge(std::move(delta), *same);
+    }
   }
   // Set before Submit and dropped by Close alone, both on or before this
   // thread's turn: no lock is needed to read it.

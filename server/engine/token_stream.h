@@ -17,24 +17,41 @@
 
 namespace chela {
 
-// What the engine has produced since the last Pop: text that may be shown and
-// the tokens behind it. A token may come before its text (held back for a
-// stop string or an unfinished character).
-struct GenerationDelta {
-  std::string text;                  // valid UTF-8
-  std::vector<SampledToken> tokens;  // logprobs as requested
-  bool empty() const { return text.empty() && tokens.empty(); }
+// How one choice ended.
+struct ChoiceEnd {
+  FinishReason reason = FinishReason::kError;
+  std::string stop;                   // the stop string that matched, for kStop
+  std::optional<int32_t> stop_token;  // the one of stop_tokens, for kStop
+  int32_t truncated_bytes = 0;        // of a character cut off by the end
+  // Sum over its tokens; if logprobs were asked for or choices are ranked.
+  std::optional<double> log_probability;
 };
 
-// The end of a generation. `status` is OK for kStop, kLength and kEos,
-// CANCELLED for kCancelled, DEADLINE_EXCEEDED for kDeadline, and for kError
-// what failed: UNAVAILABLE when the engine was stopped or lost its device.
-struct GenerationEnd {
+// What the engine has produced of one choice since the last Pop: text that may
+// be shown and the tokens behind it. A token may come before its text (held
+// back for a stop string or an unfinished character).
+struct GenerationDelta {
+  int32_t choice = 0;  // in [0, choices)
+  // Tokens of the prompt with the logprobs that were asked for: all of them,
+  // before any generated token, and once (with choice 0).
+  std::vector<SampledToken> prompt;
+  std::string text;                  // valid UTF-8
+  std::vector<SampledToken> tokens;  // logprobs as requested
+  std::optional<ChoiceEnd> end;      // the choice's last delta; not of the
+                                     // choice whose end ends the request
+  bool empty() const {
+    return prompt.empty() && text.empty() && tokens.empty() && !end.has_value();
+  }
+};
+
+// The end of a request, which is that of its last choice. `status` is OK for
+// kStop, kLength and kEos, CANCELLED for kCancelled, DEADLINE_EXCEEDED for
+// kDeadline, and for kError what failed: UNAVAILABLE when the engine was
+// stopped or lost its device.
+struct GenerationEnd : ChoiceEnd {
   absl::Status status;
-  FinishReason reason = FinishReason::kError;
-  std::string stop;             // the stop string that matched, for kStop
-  int32_t truncated_bytes = 0;  // of a character cut off by the end
-  Usage usage;
+  int32_t choice = 0;
+  Usage usage;  // of all choices; the prompt counts once
 };
 
 // The only object that the engine and one generation RPC share: the engine
@@ -48,8 +65,9 @@ class TokenStream {
  public:
   // RPC side. Set before Submit.
   void SetCallback(std::function<void()> callback);
-  // Everything pushed since the last call, in order; tokens that the client
-  // was too slow for are merged into one delta. Empty if there is nothing.
+  // Everything pushed of one choice, in order; tokens that the client was too
+  // slow for are merged into one delta. The choice whose delta has waited
+  // longest comes first. Empty if there is nothing.
   GenerationDelta Pop();
   // Set once the engine is done and Pop has returned everything.
   std::optional<GenerationEnd> End() const;
@@ -67,7 +85,7 @@ class TokenStream {
 
  private:
   mutable std::mutex mutex_;
-  GenerationDelta pending_;
+  std::vector<GenerationDelta> pending_;  // one a choice that has news
   std::optional<GenerationEnd> end_;
   std::function<void()> callback_;
   std::shared_ptr<WakeSignal> wake_;

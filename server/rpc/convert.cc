@@ -2,47 +2,28 @@
 
 #include <algorithm>
 #include <limits>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/utf8.h"
+#include "server/rpc/convert_sampling.h"
 #include "server/rpc/status.h"
 
 namespace chela {
 namespace {
 
-constexpr int32_t kDefaultMaxTokens = 256;
-constexpr int kMaxStops = 16;
-constexpr size_t kMaxStopBytes = 1024;
 constexpr int32_t kMaxPriority = 100;
 constexpr size_t kMaxUserBytes = 256;
 constexpr int kMaxContinuations = 1024;
 
-uint64_t RandomSeed() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
+// Of echoed prompts in one answer.
+constexpr int64_t kMaxEchoBytes = int64_t{64} << 20;
 
-// Reads ids; reports the first wrong one, with the number of wrong ones.
-std::vector<int32_t> CheckIds(const v1::TokenIds& tokens,
-                              const Tokenizer& tokenizer,
-                              const std::string& path, FieldErrors& errors) {
-  const int32_t vocab = tokenizer.vocab_size();
-  int first_wrong = -1;
-  int64_t wrong = 0;
-  for (int i = 0; i < tokens.ids_size(); ++i) {
-    if (tokens.ids(i) >= 0 && tokens.ids(i) < vocab) continue;
-    if (wrong++ == 0) first_wrong = i;
-  }
-  if (wrong > 0) {
-    errors.Add(absl::StrCat(path, ".ids[", first_wrong, "]"),
-               absl::StrCat(tokens.ids(first_wrong), "; want 0 .. ", vocab - 1,
-                            wrong > 1 ? absl::StrCat(" (", wrong - 1,
-                                                     " more ids are wrong)")
-                                      : ""));
-    return {};
-  }
-  return {tokens.ids().begin(), tokens.ids().end()};
+std::vector<int32_t> ReadIds(const v1::TokenIds& tokens,
+                             const Tokenizer& tokenizer,
+                             const std::string& path, FieldErrors& errors) {
+  return CheckIds(tokens.ids(), std::numeric_limits<int32_t>::max(),
+                  tokenizer.vocab_size(), path + ".ids", errors);
 }
 
 void CheckLength(int64_t tokens, int64_t limit, const std::string& path,
@@ -58,76 +39,6 @@ int32_t CheckPriority(bool present, int32_t priority, FieldErrors& errors) {
                                         " .. ", kMaxPriority));
   }
   return priority;
-}
-
-template <typename Number>
-Number CheckRange(const std::string& path, Number value, Number low,
-                  Number high, FieldErrors& errors) {
-  if (!(value >= low && value <= high)) {  // Also refuses NaN.
-    errors.Add(path, absl::StrCat(value, "; want ", low, " .. ", high));
-  }
-  return value;
-}
-
-SamplingParams ToSampling(const v1::SamplingParams& in,
-                          const GenerationDefaults& defaults,
-                          FieldErrors& errors) {
-  SamplingParams out;
-  out.temperature = defaults.temperature.value_or(out.temperature);
-  out.top_k = defaults.top_k.value_or(out.top_k);
-  out.top_p = defaults.top_p.value_or(out.top_p);
-  if (in.has_temperature()) {
-    out.temperature = CheckRange("sampling.temperature", in.temperature(), 0.0,
-                                 100.0, errors);
-  }
-  if (in.has_top_k()) {
-    out.top_k = in.top_k();
-    if (out.top_k < 0) {
-      errors.Add("sampling.top_k",
-                 absl::StrCat(out.top_k, "; want at least 0 (0 = off)"));
-    }
-  }
-  if (in.has_top_p()) {
-    out.top_p = in.top_p();
-    if (!(out.top_p > 0 && out.top_p <= 1)) {
-      errors.Add("sampling.top_p",
-                 absl::StrCat(out.top_p, "; want above 0 and at most 1"));
-    }
-  }
-  if (in.has_logprobs()) {
-    out.logprobs =
-        CheckRange("sampling.logprobs", in.logprobs(), 0, kMaxLogprobs, errors);
-  }
-  out.seed = in.has_seed() ? in.seed() : RandomSeed();
-  return out;
-}
-
-std::vector<std::string> ToStops(const v1::SamplingParams& in,
-                                 FieldErrors& errors) {
-  if (in.stop_size() > kMaxStops) {
-    errors.Add(
-        "sampling.stop",
-        absl::StrCat(in.stop_size(), " strings; want at most ", kMaxStops));
-    return {};
-  }
-  for (int i = 0; i < in.stop_size(); ++i) {
-    const size_t bytes = in.stop(i).size();
-    if (bytes == 0 || bytes > kMaxStopBytes) {
-      errors.Add(absl::StrCat("sampling.stop[", i, "]"),
-                 absl::StrCat(bytes, " bytes; want 1 .. ", kMaxStopBytes));
-    }
-  }
-  return {in.stop().begin(), in.stop().end()};
-}
-
-int32_t ToMaxTokens(const v1::SamplingParams& in, const ConvertContext& context,
-                    FieldErrors& errors) {
-  if (!in.has_max_tokens()) {
-    return std::min(context.defaults.max_tokens.value_or(kDefaultMaxTokens),
-                    context.max_output_tokens);
-  }
-  return CheckRange("sampling.max_tokens", in.max_tokens(), 1,
-                    context.max_output_tokens, errors);
 }
 
 std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
@@ -150,8 +61,8 @@ std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
       }
       CheckLength(request.prompt_tokens().ids_size(), context.max_prompt_tokens,
                   "prompt_tokens", errors);
-      return CheckIds(request.prompt_tokens(), tokenizer, "prompt_tokens",
-                      errors);
+      return ReadIds(request.prompt_tokens(), tokenizer, "prompt_tokens",
+                     errors);
     case v1::GenerateRequest::INPUT_NOT_SET:
       break;
   }
@@ -162,8 +73,13 @@ std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
 }  // namespace
 
 int64_t InputBytes(const v1::GenerateRequest& request) {
+  const v1::SamplingParams& sampling = request.sampling();
   return static_cast<int64_t>(request.prompt().size()) +
-         int64_t{4} * request.prompt_tokens().ids_size();
+         int64_t{4} * request.prompt_tokens().ids_size() +
+         int64_t{4} * sampling.stop_token_ids_size() +
+         int64_t{4} * sampling.allowed_token_ids_size() +
+         int64_t{4} * sampling.banned_token_ids_size() +
+         int64_t{8} * static_cast<int64_t>(sampling.logit_bias_size());
 }
 
 int64_t InputBytes(const v1::ScoreRequest& request) {
@@ -187,13 +103,30 @@ absl::StatusOr<GenerateJob> ToGenerateJob(const v1::GenerateRequest& request,
     errors.Add("user", absl::StrCat(request.user().size(),
                                     " bytes; want at most ", kMaxUserBytes));
   }
-  job.max_tokens = ToMaxTokens(request.sampling(), context, errors);
-  job.sampling = ToSampling(request.sampling(), context.defaults, errors);
-  job.stop = ToStops(request.sampling(), errors);
-  job.ignore_eos = request.sampling().ignore_eos();
   job.prompt = ToPrompt(request, context, errors);
+  ToSampling(request.sampling(), context, job, errors);
   if (!errors.empty()) return errors.ToStatus();
   return job;
+}
+
+absl::StatusOr<std::string> ToEcho(const v1::GenerateRequest& request,
+                                   const GenerateJob& job,
+                                   const Tokenizer& tokenizer,
+                                   const std::string& prefix) {
+  if (!request.sampling().echo()) return std::string();
+  std::string text = request.prompt();
+  if (request.has_prompt_tokens()) {
+    const absl::StatusOr<std::string> bytes = tokenizer.Decode(job.prompt);
+    if (!bytes.ok()) return bytes.status();
+    text = ToValidUtf8(*bytes);
+  }
+  const auto size = static_cast<int64_t>(text.size());
+  if (size * job.choices <= kMaxEchoBytes) return text;
+  FieldErrors errors(prefix);
+  errors.Add("sampling.echo",
+             absl::StrCat(size, " bytes in each of ", job.choices,
+                          " choices; want at most ", kMaxEchoBytes, " in all"));
+  return errors.ToStatus();
 }
 
 absl::StatusOr<ScoreTokens> ToScoreTokens(const v1::ScoreRequest& request,
@@ -205,10 +138,10 @@ absl::StatusOr<ScoreTokens> ToScoreTokens(const v1::ScoreRequest& request,
       CheckPriority(request.has_priority(), request.priority(), errors);
   const bool starts_text =
       !request.has_prefix_tokens() && request.prefix().empty();
-  out.prefix = request.has_prefix_tokens()
-                   ? CheckIds(request.prefix_tokens(), tokenizer,
-                              "prefix_tokens", errors)
-                   : tokenizer.EncodePrompt(request.prefix());
+  out.prefix =
+      request.has_prefix_tokens()
+          ? ReadIds(request.prefix_tokens(), tokenizer, "prefix_tokens", errors)
+          : tokenizer.EncodePrompt(request.prefix());
   const int count = request.continuations_size();
   if (count < 1 || count > kMaxContinuations) {
     errors.Add("continuations",
@@ -220,7 +153,7 @@ absl::StatusOr<ScoreTokens> ToScoreTokens(const v1::ScoreRequest& request,
     const std::string path = absl::StrCat("continuations[", i, "]");
     std::vector<int32_t> tokens;
     if (one.has_tokens()) {
-      tokens = CheckIds(one.tokens(), tokenizer, path + ".tokens", errors);
+      tokens = ReadIds(one.tokens(), tokenizer, path + ".tokens", errors);
     } else {
       tokens = starts_text ? tokenizer.Encode(one.text())
                            : tokenizer.EncodeContinuation(one.text());
@@ -240,7 +173,7 @@ absl::StatusOr<std::vector<int32_t>> ToTokens(const v1::TokenIds& tokens,
                                               const Tokenizer& tokenizer,
                                               const std::string& path) {
   FieldErrors errors;
-  std::vector<int32_t> ids = CheckIds(tokens, tokenizer, path, errors);
+  std::vector<int32_t> ids = ReadIds(tokens, tokenizer, path, errors);
   if (!errors.empty()) return errors.ToStatus();
   return ids;
 }

@@ -21,6 +21,7 @@ struct ConvertContext {
   GenerationDefaults defaults;  // of the checkpoint
   int64_t max_prompt_tokens = 1048576;
   int32_t max_output_tokens = 65536;
+  int32_t state_slots = kMaxChoices;  // that a request may hold at once
 };
 
 // Bytes of text and token ids in a request: what decides whether it is
@@ -35,6 +36,14 @@ int64_t InputBytes(const v1::ScoreRequest& request);
 absl::StatusOr<GenerateJob> ToGenerateJob(const v1::GenerateRequest& request,
                                           const ConvertContext& context,
                                           const std::string& prefix);
+
+// The text that stands before each choice of the job made of `request`: the
+// prompt, if it is to be echoed. INVALID_ARGUMENT if that makes too long an
+// answer.
+absl::StatusOr<std::string> ToEcho(const v1::GenerateRequest& request,
+                                   const GenerateJob& job,
+                                   const Tokenizer& tokenizer,
+                                   const std::string& prefix);
 
 // A Score request as tokens. Continuations of an empty text prefix are encoded
 // as the start of a text, so that they score as ScoreStream would.
@@ -54,12 +63,16 @@ absl::StatusOr<std::vector<int32_t>> ToTokens(const v1::TokenIds& tokens,
 
 v1::FinishReason ToProto(FinishReason reason);
 void ToProto(const Usage& usage, v1::Usage* out);
-void ToProto(const GenerationEnd& end, uint64_t seed, v1::Finish* out);
+// Without the usage, which only the last choice's end has.
+void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out);
 
 // Appends tokens, and their log-probabilities if `logprobs` were asked for.
 void AppendTokens(const std::vector<SampledToken>& tokens, bool logprobs,
                   const Tokenizer& tokenizer, v1::TokenIds* ids,
                   google::protobuf::RepeatedPtrField<v1::TokenLogprobs>* out);
+void AppendLogprobs(const std::vector<SampledToken>& tokens,
+                    const Tokenizer& tokenizer,
+                    google::protobuf::RepeatedPtrField<v1::TokenLogprobs>* out);
 
 // The answer to Score from what was asked and what the engine found.
 void ToProto(const ScoreStream& stream, const ScoreStream::End& end,

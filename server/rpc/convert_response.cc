@@ -42,20 +42,28 @@ void ToProto(const Usage& usage, v1::Usage* out) {
   out->set_decode_seconds(usage.decode_seconds);
 }
 
-void ToProto(const GenerationEnd& end, uint64_t seed, v1::Finish* out) {
+void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out) {
   out->set_reason(ToProto(end.reason));
   out->set_stop(end.stop);
+  if (end.stop_token.has_value()) out->set_stop_token(*end.stop_token);
   out->set_seed(seed);
   out->set_truncated_bytes(end.truncated_bytes);
-  ToProto(end.usage, out->mutable_usage());
+  if (end.log_probability.has_value()) {
+    out->set_log_probability(*end.log_probability);
+  }
 }
 
 void AppendTokens(const std::vector<SampledToken>& tokens, bool logprobs,
                   const Tokenizer& tokenizer, v1::TokenIds* ids,
                   google::protobuf::RepeatedPtrField<v1::TokenLogprobs>* out) {
+  for (const SampledToken& token : tokens) ids->add_ids(token.token);
+  if (logprobs) AppendLogprobs(tokens, tokenizer, out);
+}
+
+void AppendLogprobs(
+    const std::vector<SampledToken>& tokens, const Tokenizer& tokenizer,
+    google::protobuf::RepeatedPtrField<v1::TokenLogprobs>* out) {
   for (const SampledToken& token : tokens) {
-    ids->add_ids(token.token);
-    if (!logprobs) continue;
     v1::TokenLogprobs* entry = out->Add();
     SetLogprob(token.token, token.logprob, false, tokenizer,
                entry->mutable_chosen());

@@ -2,10 +2,27 @@
 
 #include <iterator>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "models/utf8.h"
+
 namespace chela {
+namespace {
+
+// Moves the first `count` out of `from`.
+std::vector<SampledToken> TakeFirst(std::vector<SampledToken>& from,
+                                    size_t count) {
+  if (from.size() <= count) return std::exchange(from, {});
+  const auto end = from.begin() + static_cast<std::ptrdiff_t>(count);
+  std::vector<SampledToken> taken(std::make_move_iterator(from.begin()),
+                                  std::make_move_iterator(end));
+  from.erase(from.begin(), end);
+  return taken;
+}
+
+}  // namespace
 
 template <typename Base>
 void GenerationReactor<Base>::StartGeneration(
@@ -29,6 +46,13 @@ void GenerationReactor<Base>::Submit(const v1::GenerateRequest& request,
     this->Refuse(job.status());
     return;
   }
+  absl::StatusOr<std::string> echo = ToEcho(request, *job, tokenizer(), prefix);
+  if (!echo.ok()) {
+    this->Refuse(echo.status());
+    return;
+  }
+  echo_ = *std::move(echo);
+  choices_ = job->choices;
   job->header = this->call().Header(job->header.priority);
   job->stream = stream_;
   seed_ = job->sampling.seed;
@@ -40,6 +64,16 @@ void GenerationReactor<Base>::Submit(const v1::GenerateRequest& request,
   stream_->SetCallback(this->Notifier());
   const absl::Status submitted = model_->engine->Submit(*std::move(job));
   if (!submitted.ok()) this->FinishCall(submitted);
+}
+
+template <typename Base>
+template <typename Message>
+void GenerationReactor<Base>::Append(const GenerationDelta& delta,
+                                     Message* out) const {
+  out->mutable_text()->append(delta.text);
+  AppendTokens(delta.tokens, logprobs_, tokenizer(), out->mutable_tokens(),
+               out->mutable_logprobs());
+  if (delta.end.has_value()) ToProto(*delta.end, seed_, out->mutable_finish());
 }
 
 template <typename Base>
@@ -79,15 +113,45 @@ void GenerateReactor::Start() { StartGeneration(*request_, ""); }
 
 void GenerateReactor::Deliver() {
   if (finished()) return;
-  const GenerationDelta delta = stream().Pop();
-  response_->mutable_text()->append(delta.text);
-  AppendTokens(delta.tokens, logprobs(), tokenizer(),
-               response_->mutable_tokens(), response_->mutable_logprobs());
+  for (;;) {
+    const GenerationDelta delta = stream().Pop();
+    if (delta.empty()) break;
+    Take(delta);
+  }
   const std::optional<GenerationEnd> end = stream().End();
   if (!end.has_value()) return;
-  ToProto(*end, seed(), response_->mutable_finish());
+  Complete(*end);
   NoteText(response_->text());
   FinishCall(TakeEnd(*end));
+}
+
+void GenerateReactor::Take(const GenerationDelta& delta) {
+  AppendLogprobs(delta.prompt, tokenizer(),
+                 response_->mutable_prompt_logprobs());
+  if (choices() == 1) {
+    if (response_->text().empty()) response_->set_text(echo());
+    Append(delta, response_);
+    return;
+  }
+  while (response_->choices_size() < choices()) {
+    response_->add_choices()->set_text(echo());
+  }
+  Append(delta, response_->mutable_choices(delta.choice));
+}
+
+void GenerateReactor::Complete(const GenerationEnd& end) {
+  if (response_->choices_size() > 0) {
+    ToProto(end, seed(),
+            response_->mutable_choices(end.choice)->mutable_finish());
+    const v1::Choice& first = response_->choices(0);
+    response_->set_text(first.text());
+    *response_->mutable_tokens() = first.tokens();
+    *response_->mutable_logprobs() = first.logprobs();
+    *response_->mutable_finish() = first.finish();
+  } else {
+    ToProto(end, seed(), response_->mutable_finish());
+  }
+  ToProto(end.usage, response_->mutable_finish()->mutable_usage());
 }
 
 GenerateStreamReactor::GenerateStreamReactor(
@@ -106,11 +170,17 @@ void GenerateStreamReactor::Deliver() {
   const GenerationDelta delta = NextDelta();
   std::optional<GenerationEnd> end;
   if (rest_.empty()) end = stream().End();
+  // Another choice's news go out by themselves.
+  if (end.has_value() && !delta.empty() &&
+      (delta.choice != end->choice || delta.end.has_value())) {
+    end.reset();
+  }
   if (delta.empty() && !end.has_value()) return;
   response_.Clear();
-  response_.set_text(delta.text);
-  AppendTokens(delta.tokens, logprobs(), tokenizer(),
-               response_.mutable_tokens(), response_.mutable_logprobs());
+  response_.set_choice(delta.empty() ? end->choice : delta.choice);
+  Append(delta, &response_);
+  AppendLogprobs(delta.prompt, tokenizer(),
+                 response_.mutable_prompt_logprobs());
   if (call().runtime().log_content) text_ += delta.text;
   if (end.has_value()) {
     FinishStream(*end);
@@ -120,19 +190,43 @@ void GenerateStreamReactor::Deliver() {
   }
 }
 
-// Under mutex_. All text goes with the first part of the tokens behind it.
+// Under mutex_. All text goes with the first part of the tokens behind it, the
+// choice's end with the last one.
 GenerationDelta GenerateStreamReactor::NextDelta() {
-  if (rest_.empty()) rest_ = stream().Pop();
-  std::vector<SampledToken>& tokens = rest_.tokens;
-  if (broken_ || tokens.size() <= kMaxTokensOfMessage) {
-    return std::exchange(rest_, {});
+  if (broken_) {  // Nobody reads it, but the end comes after all of it.
+    rest_ = {};
+    while (!stream().Pop().empty()) {
+    }
+    return {};
   }
-  const auto end = tokens.begin() + kMaxTokensOfMessage;
-  GenerationDelta delta;
+  if (rest_.empty()) rest_ = stream().Pop();
+  if (rest_.empty()) return {};
+  GenerationDelta delta = NextEcho(rest_.choice);
+  if (!delta.empty()) return delta;
+  delta.choice = rest_.choice;
+  delta.prompt = TakeFirst(rest_.prompt, kMaxTokensOfMessage);
+  if (!rest_.prompt.empty()) return delta;
   delta.text = std::exchange(rest_.text, {});
-  delta.tokens.assign(std::make_move_iterator(tokens.begin()),
-                      std::make_move_iterator(end));
-  tokens.erase(tokens.begin(), end);
+  delta.tokens =
+      TakeFirst(rest_.tokens, kMaxTokensOfMessage - delta.prompt.size());
+  if (rest_.tokens.empty()) {
+    delta.end = std::move(rest_.end);
+    rest_ = {};
+  }
+  return delta;
+}
+
+// Under mutex_. The next piece of the prompt that stands before the choice.
+GenerationDelta GenerateStreamReactor::NextEcho(int32_t choice) {
+  echoed_.resize(static_cast<size_t>(choices()), 0);
+  size_t& sent = echoed_[static_cast<size_t>(choice)];
+  GenerationDelta delta;
+  delta.choice = choice;
+  const std::string_view left = std::string_view(echo()).substr(sent);
+  // Valid UTF-8, so that only the cut may split a character.
+  const std::string_view piece = left.substr(0, kMaxEchoOfMessage);
+  delta.text = piece.substr(0, CompleteUtf8Prefix(piece));
+  sent += delta.text.size();
   return delta;
 }
 
@@ -147,6 +241,7 @@ void GenerateStreamReactor::FinishStream(const GenerationEnd& end) {
   }
   if (!ClaimFinish()) return;
   ToProto(end, seed(), response_.mutable_finish());
+  ToProto(end.usage, response_.mutable_finish()->mutable_usage());
   StartWriteAndFinish(&response_, grpc::WriteOptions(), call().End(status));
 }
 

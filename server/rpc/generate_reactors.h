@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "chela/v1/generation.pb.h"
 #include "server/engine/token_stream.h"
@@ -34,7 +35,12 @@ class GenerationReactor : public CallReactor<Base> {
 
   TokenStream& stream() { return *stream_; }
   uint64_t seed() const { return seed_; }
-  bool logprobs() const { return logprobs_; }
+  // What stands before each choice's text.
+  const std::string& echo() const { return echo_; }
+  int32_t choices() const { return choices_; }
+  // Adds a delta to a message that has a choice's fields.
+  template <typename Message>
+  void Append(const GenerationDelta& delta, Message* out) const;
   const Tokenizer& tokenizer() const { return *model_->convert.tokenizer; }
   // Notes what the log line says about the end; the call's status.
   absl::Status TakeEnd(const GenerationEnd& end);
@@ -47,6 +53,8 @@ class GenerationReactor : public CallReactor<Base> {
   const ServedModel* model_ = nullptr;
   uint64_t seed_ = 0;
   bool logprobs_ = false;
+  std::string echo_;
+  int32_t choices_ = 1;
 };
 
 // Generate: collects until the end.
@@ -61,6 +69,9 @@ class GenerateReactor final
   void Deliver() override;
 
  private:
+  void Take(const GenerationDelta& delta);
+  void Complete(const GenerationEnd& end);
+
   const v1::GenerateRequest* const request_;
   v1::GenerateResponse* const response_;
 };
@@ -69,6 +80,9 @@ class GenerateReactor final
 // clients take by default even with 20 log-probabilities a token, and quick to
 // put together, however far its reader is behind.
 inline constexpr size_t kMaxTokensOfMessage = 1024;
+
+// The most bytes of an echoed prompt in a message, for the same reason.
+inline constexpr size_t kMaxEchoOfMessage = size_t{1} << 20;
 
 // GenerateStream: one write in flight; what comes meanwhile goes into the next.
 class GenerateStreamReactor final
@@ -84,13 +98,15 @@ class GenerateStreamReactor final
 
  private:
   GenerationDelta NextDelta();
+  GenerationDelta NextEcho(int32_t choice);
   void FinishStream(const GenerationEnd& end);
 
   const v1::GenerateStreamRequest* const request_;
   std::mutex mutex_;  // of what follows
   bool writing_ = false;
-  bool broken_ = false;   // the client takes no more
-  GenerationDelta rest_;  // popped, but too much for one message
+  bool broken_ = false;         // the client takes no more
+  GenerationDelta rest_;        // popped, but too much for one message
+  std::vector<size_t> echoed_;  // bytes of echo() sent, of each choice
   v1::GenerateStreamResponse response_;
   std::string text_;  // all of it, only with --log-content
 };

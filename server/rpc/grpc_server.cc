@@ -23,6 +23,10 @@ constexpr int kKeepaliveTimeoutMs = 10000;
 // Clients may ping as often as we do, with room for timers.
 constexpr int kMinClientPingMs = 10000;
 constexpr int kMaxPingStrikes = 2;
+// What a client may send ahead of what was read of its stream. Left alone, gRPC
+// raises it with the bandwidth that it measures, so that a text which is sent
+// faster than it is scored piles up in memory.
+constexpr int kReadAheadBytes = 262144;
 
 void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
@@ -39,6 +43,9 @@ void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(
       GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinClientPingMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
+                             kReadAheadBytes);
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
-#include <vector>
+
+#include "server/tools/generate_flags.h"
 
 namespace chela {
 namespace {
@@ -30,61 +30,6 @@ std::string ReadTimeout(const std::string& text,
   return "";
 }
 
-template <typename Number>
-void AddNumber(CLI::App& app, const std::string& name,
-               std::function<void(Number)> set, const std::string& help) {
-  app.add_option_function<Number>(name, std::move(set), help);
-}
-
-void AddGenerate(CLI::App& app, CliCommand& command) {
-  CLI::App* generate =
-      app.add_subcommand("generate", "Continue a prompt, streaming its text");
-  v1::GenerateRequest* request = &command.generate;
-  v1::SamplingParams* sampling = request->mutable_sampling();
-  generate->add_option_function<std::string>(
-      "prompt,--prompt",
-      [request](const std::string& p) { request->set_prompt(p); },
-      "The text to continue [standard input]");
-  AddNumber<int32_t>(
-      *generate, "--max-tokens",
-      [=](int32_t v) { sampling->set_max_tokens(v); },
-      "The most tokens to generate [256]");
-  AddNumber<double>(
-      *generate, "--temperature",
-      [=](double v) { sampling->set_temperature(v); },
-      "0 .. 100, 0 is greedy [1]");
-  AddNumber<int32_t>(
-      *generate, "--top-k", [=](int32_t v) { sampling->set_top_k(v); },
-      "Only the k most likely tokens [0 = off]");
-  AddNumber<double>(
-      *generate, "--top-p", [=](double v) { sampling->set_top_p(v); },
-      "Only the most likely tokens that sum to p [1 = off]");
-  AddNumber<uint64_t>(
-      *generate, "--seed", [=](uint64_t v) { sampling->set_seed(v); },
-      "Fixes the random choices [a random one]");
-  generate
-      ->add_option_function<std::vector<std::string>>(
-          "--stop",
-          [=](const std::vector<std::string>& stops) {
-            for (const std::string& stop : stops) sampling->add_stop(stop);
-          },
-          "Ends where this text appears; may be repeated")
-      ->expected(1)
-      ->take_all();
-  generate->add_flag_function(
-      "--ignore-eos", [=](int64_t) { sampling->set_ignore_eos(true); },
-      "Go on after the end-of-sequence token");
-  AddNumber<int32_t>(
-      *generate, "--logprobs", [=](int32_t v) { sampling->set_logprobs(v); },
-      "Log-probabilities of this many tokens (with --json)");
-  AddNumber<int32_t>(
-      *generate, "--priority", [=](int32_t v) { request->set_priority(v); },
-      "-100 .. 100, higher runs first [0]");
-  generate->add_option_function<std::string>(
-      "--user", [=](const std::string& v) { request->set_user(v); },
-      "Who asks, for the server's logs");
-}
-
 }  // namespace
 
 void AddCliFlags(CLI::App& app, CliCommand& command) {
@@ -100,7 +45,7 @@ void AddCliFlags(CLI::App& app, CliCommand& command) {
       });
   app.add_flag("--json", command.options.json, "One JSON object on stdout");
 
-  AddGenerate(app, command);
+  AddGenerateFlags(app, command.generate);
   CLI::App* score = app.add_subcommand(
       "score", "How likely the model finds a text, document by document");
   score->add_option("--text-file", command.text_file,

@@ -1,7 +1,11 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "chela/v1/generation.grpc.pb.h"
 #include "server/tools/commands.h"
@@ -38,26 +42,44 @@ ordered_json LogprobJson(const v1::TokenLogprobs& entry) {
           {"top", top}};
 }
 
+// What --json says of one choice; `Message` has a choice's fields.
+template <typename Message>
+ordered_json ChoiceJson(const Message& choice) {
+  ordered_json object = {
+      {"text", choice.text()},
+      {"tokens", ordered_json::array()},
+      {"finish_reason", ReasonName(choice.finish().reason())},
+      {"stop", choice.finish().stop()}};
+  for (const int32_t id : choice.tokens().ids()) object["tokens"].push_back(id);
+  if (choice.finish().has_stop_token()) {
+    object["stop_token"] = choice.finish().stop_token();
+  }
+  if (choice.finish().has_log_probability()) {
+    object["log_probability"] = choice.finish().log_probability();
+  }
+  for (const v1::TokenLogprobs& entry : choice.logprobs()) {
+    object["logprobs"].push_back(LogprobJson(entry));
+  }
+  return object;
+}
+
 ordered_json ToJson(const v1::GenerateResponse& result) {
   const v1::Usage& usage = result.finish().usage();
-  ordered_json object = {
-      {"text", result.text()},
-      {"tokens", ordered_json::array()},
-      {"finish_reason", ReasonName(result.finish().reason())},
-      {"stop", result.finish().stop()},
-      {"usage",
-       {{"prompt_tokens", usage.prompt_tokens()},
-        {"cached_prompt_tokens", usage.cached_prompt_tokens()},
-        {"generated_tokens", usage.generated_tokens()}}},
-      {"timing",
-       {{"queue_seconds", usage.queue_seconds()},
-        {"prefill_seconds", usage.prefill_seconds()},
-        {"time_to_first_token_seconds", usage.time_to_first_token_seconds()},
-        {"decode_seconds", usage.decode_seconds()},
-        {"tokens_per_second", TokensPerSecond(usage)}}}};
-  for (const int32_t id : result.tokens().ids()) object["tokens"].push_back(id);
-  for (const v1::TokenLogprobs& entry : result.logprobs()) {
-    object["logprobs"].push_back(LogprobJson(entry));
+  ordered_json object = ChoiceJson(result);
+  object["usage"] = {{"prompt_tokens", usage.prompt_tokens()},
+                     {"cached_prompt_tokens", usage.cached_prompt_tokens()},
+                     {"generated_tokens", usage.generated_tokens()}};
+  object["timing"] = {
+      {"queue_seconds", usage.queue_seconds()},
+      {"prefill_seconds", usage.prefill_seconds()},
+      {"time_to_first_token_seconds", usage.time_to_first_token_seconds()},
+      {"decode_seconds", usage.decode_seconds()},
+      {"tokens_per_second", TokensPerSecond(usage)}};
+  for (const v1::TokenLogprobs& entry : result.prompt_logprobs()) {
+    object["prompt_logprobs"].push_back(LogprobJson(entry));
+  }
+  for (const v1::Choice& choice : result.choices()) {
+    object["choices"].push_back(ChoiceJson(choice));
   }
   return object;
 }
@@ -73,6 +95,80 @@ void PrintStatistics(const v1::Finish& finish) {
                static_cast<unsigned long long>(finish.seed()));
 }
 
+// More than any server makes: what a client is ready for.
+constexpr int32_t kMaxChoices = 1024;
+
+// A stream's answer, and its texts in the order in which a person can read
+// them: choice by choice, each but the last with a newline behind it. What
+// comes of a later choice waits.
+class Answer {
+ public:
+  explicit Answer(int32_t choices)
+      : choices_(static_cast<size_t>(std::clamp(choices, 1, kMaxChoices))) {}
+
+  // What may be printed now.
+  std::string Add(v1::GenerateStreamResponse& message) {
+    result_.mutable_prompt_logprobs()->MergeFrom(message.prompt_logprobs());
+    const auto index =
+        static_cast<size_t>(std::clamp(message.choice(), 0, kMaxChoices - 1));
+    if (index >= choices_.size()) choices_.resize(index + 1);
+    Part& part = choices_[index];
+    part.choice.mutable_text()->append(message.text());
+    part.choice.mutable_tokens()->MergeFrom(message.tokens());
+    part.choice.mutable_logprobs()->MergeFrom(message.logprobs());
+    if (message.has_finish()) {
+      *part.choice.mutable_finish() = message.finish();
+      if (message.finish().has_usage()) {
+        *usage_.mutable_usage() = message.finish().usage();
+      }
+    }
+    std::string text;
+    for (; shown_ < choices_.size(); ++shown_) {
+      Part& next = choices_[shown_];
+      text += next.choice.text().substr(next.printed);
+      next.printed = next.choice.text().size();
+      if (!next.choice.has_finish() || shown_ + 1 == choices_.size()) break;
+      text += "\n";
+    }
+    return text;
+  }
+
+  v1::GenerateResponse Take() {
+    const v1::Choice& first = choices_[0].choice;
+    result_.set_text(first.text());
+    *result_.mutable_tokens() = first.tokens();
+    *result_.mutable_logprobs() = first.logprobs();
+    *result_.mutable_finish() = first.finish();
+    *result_.mutable_finish()->mutable_usage() = usage_.usage();
+    if (choices_.size() > 1) {
+      for (const Part& part : choices_) *result_.add_choices() = part.choice;
+    }
+    return std::move(result_);
+  }
+
+ private:
+  struct Part {
+    v1::Choice choice;
+    size_t printed = 0;
+  };
+
+  std::vector<Part> choices_;
+  size_t shown_ = 0;
+  v1::Finish usage_;
+  v1::GenerateResponse result_;
+};
+
+bool CheckTexts(const v1::GenerateRequest& request) {
+  if (!CheckUtf8("prompt", request.prompt()) ||
+      !CheckUtf8("user", request.user())) {
+    return false;
+  }
+  for (const std::string& stop : request.sampling().stop()) {
+    if (!CheckUtf8("stop", stop)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
@@ -80,13 +176,8 @@ int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
   if (request.input_case() == v1::GenerateRequest::INPUT_NOT_SET) {
     request.set_prompt(ReadStandardInput());
   }
-  if (!CheckUtf8("prompt", request.prompt()) ||
-      !CheckUtf8("user", request.user())) {
-    return 1;
-  }
-  for (const std::string& stop : request.sampling().stop()) {
-    if (!CheckUtf8("stop", stop)) return 1;
-  }
+  if (!CheckTexts(request)) return 1;
+  Answer answer(request.sampling().n());
   v1::GenerateStreamRequest wrapped;
   *wrapped.mutable_request() = std::move(request);
   const auto stub = v1::GenerationService::NewStub(Connect(options));
@@ -95,23 +186,20 @@ int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
   const Interrupts::Scope scope(interrupts, context);
   const auto reader = stub->GenerateStream(&context, wrapped);
 
-  v1::GenerateResponse result;
   v1::GenerateStreamResponse message;
   bool pipe_broken = false;
   while (reader->Read(&message)) {
-    if (!options.json && !pipe_broken && !Print(message.text())) {
+    const std::string text = answer.Add(message);
+    if (!options.json && !pipe_broken && !Print(text)) {
       pipe_broken = true;
       context.TryCancel();
     }
-    result.mutable_text()->append(message.text());
-    result.mutable_tokens()->MergeFrom(message.tokens());
-    result.mutable_logprobs()->MergeFrom(message.logprobs());
-    if (message.has_finish()) *result.mutable_finish() = message.finish();
   }
   const grpc::Status status = reader->Finish();
   if (pipe_broken) return 1;  // Whoever closed the pipe knows why.
   if (!options.json && isatty(STDOUT_FILENO) == 1 && !Print("\n")) return 1;
   if (!status.ok()) return Report(status);
+  const v1::GenerateResponse result = answer.Take();
   if (options.json) return PrintJson(ToJson(result)) ? 0 : 1;
   PrintStatistics(result.finish());
   return 0;

@@ -28,6 +28,7 @@ class Process {
   ~Process();
   Process(const Process&) = delete;
 
+  pid_t pid() const { return pid_; }
   void Signal(int number) const;
   void PressInterrupt() const;
   // The exit code; -1 if a signal killed it or it ran longer than a minute.

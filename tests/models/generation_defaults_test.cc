@@ -18,12 +18,23 @@ std::string Refusal(const std::string& json) {
 
 TEST(GenerationDefaults, ReadsEveryField) {
   const auto defaults = GenerationDefaults::Parse(
-      R"({"temperature": 0.7, "top_k": 40, "top_p": 0.9, "max_tokens": 64})");
+      R"({"temperature": 0.7, "top_k": 40, "top_p": 0.9, "max_tokens": 64,
+          "min_tokens": 2, "min_p": 0.1, "typical_p": 0.8,
+          "repetition_penalty": 1.1, "presence_penalty": -0.5,
+          "frequency_penalty": 0.25, "penalty_window": 128})");
   ASSERT_TRUE(defaults.ok()) << defaults.status();
   EXPECT_EQ(defaults->temperature, 0.7);
   EXPECT_EQ(defaults->top_k, 40);
   EXPECT_EQ(defaults->top_p, 0.9);
   EXPECT_EQ(defaults->max_tokens, 64);
+  EXPECT_EQ(defaults->min_tokens, 2);
+  EXPECT_EQ(defaults->min_p, 0.1);
+  EXPECT_EQ(defaults->typical_p, 0.8);
+  EXPECT_EQ(defaults->repetition_penalty, 1.1);
+  EXPECT_EQ(defaults->presence_penalty, -0.5);
+  EXPECT_EQ(defaults->frequency_penalty, 0.25);
+  EXPECT_EQ(defaults->penalty_window, 128);
+  EXPECT_TRUE(defaults->unknown_keys.empty());
 }
 
 TEST(GenerationDefaults, KeepsAbsentAndNullFieldsAbsent) {
@@ -59,6 +70,12 @@ TEST(GenerationDefaults, RefusesValuesOutOfRange) {
   EXPECT_EQ(Refusal(R"({"top_p": 0})"), "top_p: 0; want a number in (0, 1]");
   EXPECT_EQ(Refusal(R"({"top_p": "0.5"})"),
             "top_p: \"0.5\"; want a number in (0, 1]");
+  EXPECT_EQ(Refusal(R"({"repetition_penalty": 0})"),
+            "repetition_penalty: 0; want a number in (0, 100]");
+  EXPECT_EQ(Refusal(R"({"presence_penalty": 3})"),
+            "presence_penalty: 3; want a number in [-2, 2]");
+  EXPECT_EQ(Refusal(R"({"min_p": 1.5})"),
+            "min_p: 1.5; want a number in [0, 1]");
   EXPECT_EQ(Refusal(R"({"max_tokens": 0})"),
             "max_tokens: 0; want an integer in [1, 2147483647]");
 }

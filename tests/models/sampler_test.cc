@@ -3,86 +3,22 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
-#include <random>
 #include <vector>
+
+#include "tests/models/sampling_reference.h"
 
 namespace chela {
 namespace {
 
+using test_support::DrawCounts;
+using test_support::ExpectReferenceDistribution;
+using test_support::kDraws;
+using test_support::RandomLogits;
+
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr int kDraws = 40'000;
-
-std::vector<float> RandomLogits(int vocab, uint32_t seed, float spread = 3) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, spread);
-  std::vector<float> logits(static_cast<size_t>(vocab));
-  for (float& logit : logits) logit = normal(random);
-  return logits;
-}
-
-std::vector<int> Counts(const SamplingParams& params,
-                        const std::vector<float>& logits) {
-  Sampler sampler(params);
-  std::vector<int> counts(logits.size(), 0);
-  for (int64_t draw = 0; draw < kDraws; ++draw) {
-    ++counts[static_cast<size_t>(sampler.Sample(logits, draw).token)];
-  }
-  return counts;
-}
-
-// The distribution after the rules, by a full sort in double.
-std::vector<double> Reference(const SamplingParams& params,
-                              const std::vector<float>& logits) {
-  std::vector<size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return logits[a] > logits[b]; });
-  std::vector<double> weights(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    weights[i] =
-        std::exp((double{logits[i]} - logits[order[0]]) / params.temperature);
-  }
-  if (params.top_k > 0) {
-    for (size_t i = static_cast<size_t>(params.top_k); i < order.size(); ++i) {
-      weights[order[i]] = 0;
-    }
-  }
-  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  double mass = 0;
-  for (const size_t token : order) {
-    if (params.top_p < 1 && mass >= params.top_p * total) weights[token] = 0;
-    mass += weights[token];
-  }
-  const double kept = std::accumulate(weights.begin(), weights.end(), 0.0);
-  for (double& weight : weights) weight /= kept;
-  return weights;
-}
-
-// Chi-square of the counts against the reference; a token without probability
-// must not come up at all. The bound is the mean plus 8 standard deviations.
-void ExpectDistribution(const SamplingParams& params,
-                        const std::vector<float>& logits) {
-  const std::vector<double> want = Reference(params, logits);
-  const std::vector<int> counts = Counts(params, logits);
-  double chi_square = 0;
-  int cells = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    if (want[i] == 0) {
-      EXPECT_EQ(counts[i], 0) << "token " << i << " was dropped";
-      continue;
-    }
-    const double expected = want[i] * kDraws;
-    if (expected < 10) continue;  // Too few for the approximation.
-    chi_square += (counts[i] - expected) * (counts[i] - expected) / expected;
-    ++cells;
-  }
-  EXPECT_LT(chi_square, cells + 8 * std::sqrt(2.0 * cells));
-}
 
 TEST(Sampler, GreedyTakesTheMostLikelyToken) {
   Sampler sampler({.temperature = 0});
@@ -108,36 +44,38 @@ TEST(Sampler, TopKOfOneIsGreedy) {
 }
 
 TEST(Sampler, DrawsFromTheSoftmax) {
-  ExpectDistribution({.seed = 1}, RandomLogits(40, 1, 1));
+  ExpectReferenceDistribution({.seed = 1}, RandomLogits(40, 1, 1));
 }
 
 TEST(Sampler, TemperatureSharpensAndFlattens) {
   const std::vector<float> logits = RandomLogits(40, 2, 1);
-  ExpectDistribution({.temperature = 0.5, .seed = 2}, logits);
-  ExpectDistribution({.temperature = 3.0, .seed = 3}, logits);
+  ExpectReferenceDistribution({.temperature = 0.5, .seed = 2}, logits);
+  ExpectReferenceDistribution({.temperature = 3.0, .seed = 3}, logits);
 }
 
 TEST(Sampler, TopKDropsAllButTheMostLikely) {
   const std::vector<float> logits = RandomLogits(60, 3, 1);
-  for (const int k : {2, 7, 59}) ExpectDistribution({.top_k = k}, logits);
+  for (const int k : {2, 7, 59})
+    ExpectReferenceDistribution({.top_k = k}, logits);
 }
 
 TEST(Sampler, TopPKeepsTheSmallestNucleus) {
   const std::vector<float> logits = RandomLogits(60, 4, 1);
   for (const double p : {0.05, 0.3, 0.5, 0.9, 0.99}) {
     SCOPED_TRACE(p);
-    ExpectDistribution({.top_p = p, .seed = 4}, logits);
+    ExpectReferenceDistribution({.top_p = p, .seed = 4}, logits);
   }
 }
 
 TEST(Sampler, RulesApplyInTheDocumentedOrder) {
-  ExpectDistribution({.temperature = 1.7, .top_k = 12, .top_p = 0.6, .seed = 9},
-                     RandomLogits(60, 5, 1));
+  ExpectReferenceDistribution(
+      {.temperature = 1.7, .top_k = 12, .top_p = 0.6, .seed = 9},
+      RandomLogits(60, 5, 1));
 }
 
 TEST(Sampler, TopPOfAnExactHalfKeepsExactlyThatHalf) {
   SamplingParams params{.top_p = 0.5};
-  const std::vector<int> counts = Counts(params, {0, 0, 0, 0});
+  const std::vector<int> counts = DrawCounts(params, {0, 0, 0, 0});
   EXPECT_GT(counts[0], 0);
   EXPECT_GT(counts[1], 0);
   EXPECT_EQ(counts[2] + counts[3], 0);  // Ties go to the lower ids.
@@ -154,7 +92,7 @@ TEST(Sampler, TopPTinyKeepsTheMostLikelyToken) {
 
 TEST(Sampler, KeepsTheLowerIdsAmongEqualLogits) {
   const std::vector<int> counts =
-      Counts({.top_k = 3}, std::vector<float>(10, 2.5f));
+      DrawCounts({.top_k = 3}, std::vector<float>(10, 2.5f));
   EXPECT_EQ(counts[0] + counts[1] + counts[2], kDraws);
   EXPECT_GT(std::min({counts[0], counts[1], counts[2]}), kDraws / 4);
 }
@@ -226,7 +164,7 @@ TEST(Sampler, OneHugeLogitAlwaysWins) {
 TEST(Sampler, ABannedTokenIsNeverDrawn) {
   std::vector<float> logits(8, 0.0f);
   for (const size_t banned : {0u, 3u, 7u}) logits[banned] = -kInf;
-  const std::vector<int> counts = Counts({}, logits);
+  const std::vector<int> counts = DrawCounts({}, logits);
   EXPECT_EQ(counts[0] + counts[3] + counts[7], 0);
   EXPECT_EQ(Sampler({.temperature = 0}).Sample(logits, 0).token, 1);
 }

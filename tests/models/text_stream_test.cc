@@ -203,5 +203,28 @@ TEST(TextStream, IsLinearForLongStopsThatNearlyMatch) {
   EXPECT_EQ(sent + stream.Finish().size(), 2'000'000u);
 }
 
+TEST(TextStream, KeepsTheStopIfItIsToBeIncluded) {
+  TextStream stream({"lo w"}, /*include_stop=*/true);
+  EXPECT_EQ(stream.Push("hel").text, "he");
+  const TextStream::Output output = stream.Push("lo world");
+  EXPECT_EQ(output.text, "llo w");
+  EXPECT_EQ(output.stop, "lo w");
+}
+
+TEST(TextStream, PassesOverStopsThatMayNotStop) {
+  TextStream stream({"aa", "aab"});
+  EXPECT_EQ(stream.Push("xaaa", /*may_stop=*/false).text, "xa")
+      << "the last a may begin a stop, and aa may begin aab";
+  const TextStream::Output output = stream.Push("b");
+  EXPECT_EQ(output.text, "");
+  EXPECT_EQ(output.stop, "aab");
+}
+
+TEST(TextStream, StopsAtOneThatBeganWhereNoneMightStop) {
+  TextStream stream({"end"});
+  EXPECT_EQ(stream.Push("end, the en", /*may_stop=*/false).text, "end, the ");
+  EXPECT_EQ(stream.Push("d").stop, "end");
+}
+
 }  // namespace
 }  // namespace chela

@@ -1,6 +1,8 @@
 """chela-cli and chela-server as scripts use them: stdout, stderr, exit codes, JSON."""
 import json
 import math
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -129,3 +131,29 @@ def test_a_second_signal_exits_3_at_once(start_server):
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=5) == 3
         assert client.wait(timeout=10) == 1
+
+
+def test_score_shows_a_bar_on_a_terminal_only(server, tmp_path):
+    path = tmp_path / "text"
+    path.write_text("The old captain looked at the sea.\n" * 200, encoding="utf-8")
+    plain = server.cli("score", "--json", "--text-file", str(path))
+    assert plain.stderr == ""
+
+    terminal, slave = pty.openpty()
+    with subprocess.Popen([server.programs / "chela-cli", "score", "--json", "--text-file", path,
+                           "--target", server.target], stdout=subprocess.PIPE,
+                          stderr=slave) as process:
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(terminal, 4096)
+            except OSError:  # its last user closed it
+                break
+            if not part:
+                break
+            shown += part
+        output = process.stdout.read()
+    os.close(terminal)
+    assert b"100%" in shown and b"[####" in shown
+    assert json.loads(output) == json.loads(plain.stdout)

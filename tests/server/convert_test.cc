@@ -154,6 +154,106 @@ TEST_F(ConvertTest, TakesTheEndsOfEveryRange) {
   }
 }
 
+TEST_F(ConvertTest, HandsEveryFieldOfSamplingOn) {
+  v1::GenerateRequest request = Prompt("abc");
+  v1::SamplingParams& in = *request.mutable_sampling();
+  in.set_max_tokens(20);
+  in.set_min_tokens(3);
+  in.set_min_p(0.25);
+  in.set_typical_p(0.75);
+  in.set_repetition_penalty(1.5);
+  in.set_presence_penalty(-1);
+  in.set_frequency_penalty(0.5);
+  in.set_penalty_window(64);
+  in.add_stop_token_ids(7);
+  in.set_include_stop(true);
+  (*in.mutable_logit_bias())[9] = -2;
+  in.add_allowed_token_ids(1);
+  in.add_banned_token_ids(2);
+  in.set_prompt_logprobs(4);
+  in.set_n(2);
+  in.set_best_of(5);
+
+  const auto job = Convert(request);
+
+  ASSERT_TRUE(job.ok()) << job.status();
+  const SamplingParams& out = job->sampling;
+  EXPECT_EQ(out.min_tokens, 3);
+  EXPECT_EQ(out.min_p, 0.25);
+  EXPECT_EQ(out.typical_p, 0.75);
+  EXPECT_EQ(out.repetition_penalty, 1.5);
+  EXPECT_EQ(out.presence_penalty, -1);
+  EXPECT_EQ(out.frequency_penalty, 0.5);
+  EXPECT_EQ(out.penalty_window, 64);
+  EXPECT_THAT(job->stop_tokens, ElementsAre(7));
+  EXPECT_TRUE(job->include_stop);
+  ASSERT_EQ(out.logit_bias.size(), 1u);
+  EXPECT_EQ(out.logit_bias[0].token, 9);
+  EXPECT_EQ(out.logit_bias[0].bias, -2);
+  EXPECT_THAT(out.allowed_tokens, ElementsAre(1));
+  EXPECT_THAT(out.banned_tokens, ElementsAre(2));
+  EXPECT_EQ(job->prompt_logprobs, 4);
+  EXPECT_EQ(job->choices, 2);
+  EXPECT_EQ(job->best_of, 5);
+}
+
+TEST_F(ConvertTest, LetsDefaultLengthsGiveWayToTheRequest) {
+  context_.defaults.max_tokens = 300;
+  context_.defaults.min_tokens = 100;
+  v1::GenerateRequest request = Prompt("a");
+  EXPECT_EQ(Convert(request)->sampling.min_tokens, 100);
+  request.mutable_sampling()->set_max_tokens(10);
+  EXPECT_EQ(Convert(request)->sampling.min_tokens, 10);
+}
+
+TEST_F(ConvertTest, WantsATokenToBeLeft) {
+  v1::GenerateRequest request = Prompt("a");
+  v1::SamplingParams& sampling = *request.mutable_sampling();
+  for (int id = 0; id < 257; ++id) sampling.add_banned_token_ids(id);
+  EXPECT_TRUE(Convert(request).ok()) << "EOS is left";
+  sampling.set_min_tokens(1);
+  EXPECT_THAT(WrongFields(Convert(request).status()),
+              ElementsAre("sampling.banned_token_ids"));
+  sampling.set_ignore_eos(true);
+  EXPECT_TRUE(Convert(request).ok());
+  sampling.add_stop_token_ids(257);
+  EXPECT_THAT(WrongFields(Convert(request).status()),
+              ElementsAre("sampling.banned_token_ids"));
+}
+
+TEST_F(ConvertTest, BoundsTheLogprobsOfAPrompt) {
+  v1::GenerateRequest request = Prompt(std::string(49932, 'x'));
+  request.mutable_sampling()->set_prompt_logprobs(20);
+  EXPECT_THAT(WrongFields(Convert(request).status()),
+              ElementsAre("sampling.prompt_logprobs"));
+  request.set_prompt(std::string(49931, 'x'));
+  EXPECT_TRUE(Convert(request).ok()) << "49932 tokens with BOS";
+}
+
+TEST_F(ConvertTest, EchoesThePromptAsTextWithinItsBound) {
+  const auto echo = [this](const v1::GenerateRequest& request) {
+    return ToEcho(request, *Convert(request), *tokenizer_, "request.");
+  };
+  v1::GenerateRequest request = Prompt("ab");
+  EXPECT_EQ(*echo(request), "");
+  request.mutable_sampling()->set_echo(true);
+  EXPECT_EQ(*echo(request), "ab");
+  v1::GenerateRequest tokens;
+  tokens.mutable_sampling()->set_echo(true);
+  for (const int id : {256, 97, 0xFF, 98}) {
+    tokens.mutable_prompt_tokens()->add_ids(id);
+  }
+  EXPECT_EQ(*echo(tokens),
+            "a\xEF\xBF\xBD"
+            "b");
+  request.set_prompt(std::string(524288, 'x'));
+  request.mutable_sampling()->set_n(128);
+  EXPECT_TRUE(echo(request).ok());
+  request.set_prompt(std::string(524289, 'x'));
+  EXPECT_THAT(WrongFields(echo(request).status()),
+              ElementsAre("request.sampling.echo"));
+}
+
 TEST_F(ConvertTest, RefusesMoreThanSixteenStops) {
   v1::GenerateRequest request = Prompt("a");
   for (int i = 0; i < 17; ++i)

@@ -187,10 +187,12 @@ std::vector<float> Rig::Feed(const std::vector<int32_t>& tokens,
   return logits;
 }
 
-std::vector<int32_t> Rig::GenerateByHand(const GenerateJob& job) {
+std::vector<int32_t> Rig::GenerateByHand(const GenerateJob& job,
+                                         uint32_t branch) {
   // One slot: what Feed acquires is the same state every time.
   EXPECT_EQ(pool->num_slots(), 1);
-  Sampler sampler(job.sampling);
+  Sampler sampler(job.sampling, branch);
+  sampler.AddPrompt(job.prompt);
   std::vector<int32_t> tokens = job.prompt;
   std::vector<int32_t> generated;
   int64_t position = 0;
@@ -199,6 +201,7 @@ std::vector<int32_t> Rig::GenerateByHand(const GenerateJob& job) {
     const std::vector<float> logits = Feed(tokens, position, last);
     position = last + 1;
     generated.push_back(sampler.Sample(logits, i).token);
+    sampler.AddGenerated(generated.back());
     tokens.push_back(generated.back());
   }
   return generated;

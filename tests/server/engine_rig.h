@@ -102,7 +102,8 @@ class Rig {
 
   // The answer that the model gives when it is driven by hand, one chunk or
   // token a step, without an engine (which must not have been started).
-  std::vector<int32_t> GenerateByHand(const GenerateJob& job);
+  std::vector<int32_t> GenerateByHand(const GenerateJob& job,
+                                      uint32_t branch = 0);
   // Log-probabilities of `tokens` after `prefix`, which is read first, by hand.
   // Without a prefix the first token has none.
   std::vector<double> ScoreByHand(const std::vector<int32_t>& prefix,

@@ -38,7 +38,7 @@ TEST(EngineScoreTest, ScoresCandidatesAsTheModelDoesByHand) {
   Rig by_hand({.slots = 1}, /*start=*/false);
   std::vector<Tokens> continuations = {
       {7}, {}, {8, 9}, Prompt(5, 3), Prompt(300, 4), Prompt(2, 5)};
-  for (const int32_t slots : {1, 2, 4}) {
+  for (const int32_t slots : {1, 2, 4, 40}) {
     Rig rig({.slots = slots});
     for (const int32_t prefix_size : {1, 255, 256, 300}) {
       SCOPED_TRACE(::testing::Message()
@@ -97,6 +97,55 @@ TEST(EngineScoreTest, ReadsThePrefixOnceWithTwoSlotsAndAgainWithOne) {
   EXPECT_EQ(with_one.rows(), 3 * 100 + 9 + 19 + 29);
   EXPECT_EQ(end.totals.tokens, 100 + 10 + 20 + 1 + 30);
   EXPECT_EQ(one.Metric("chela_prompt_tokens_total"), 161);
+}
+
+TEST(EngineScoreTest, RunsContinuationsSideBySide) {
+  std::vector<Tokens> continuations;
+  for (uint32_t i = 0; i < 30; ++i) continuations.push_back(Prompt(9, i));
+  // A quarter of 64 slots: 16 lanes, so 30 continuations are two steps.
+  Rig rig({.slots = 64});
+  Recorder recorder(*rig.backend);
+  const auto end = ScoreCandidates(rig, Prompt(20), continuations);
+  ASSERT_TRUE(end.status.ok()) << end.status;
+  std::vector<size_t> segments;
+  for (const auto& step : recorder.steps()) segments.push_back(step.size());
+  EXPECT_THAT(segments, ElementsAre(1, 16, 14));
+  Rig by_hand({.slots = 1}, /*start=*/false);
+  for (const size_t i : {0u, 15u, 16u, 29u}) {
+    ExpectScores(end.continuations[i],
+                 by_hand.ScoreByHand(Prompt(20), continuations[i]));
+  }
+}
+
+TEST(EngineScoreTest, PutsNoMoreRowsIntoAStepThanAChunkHas) {
+  Rig by_hand({.slots = 1}, /*start=*/false);
+  Rig rig({.slots = 40});
+  std::vector<Tokens> continuations;
+  for (uint32_t i = 0; i < 12; ++i) {
+    continuations.push_back(Prompt(1 + 61 * static_cast<int32_t>(i), i));
+  }
+  Recorder recorder(*rig.backend);
+  for (const int32_t prefix : {0, 130}) {
+    const Tokens before = prefix == 0 ? Tokens() : Prompt(prefix, 99);
+    const auto end = ScoreCandidates(rig, before, continuations);
+    ASSERT_TRUE(end.status.ok()) << end.status;
+    for (size_t i = 0; i < continuations.size(); ++i) {
+      std::vector<double> want = by_hand.ScoreByHand(before, continuations[i]);
+      if (prefix == 0) want.insert(want.begin(), 0.0);
+      ExpectScores(end.continuations[i], want);
+    }
+  }
+  for (const auto& step : recorder.steps()) {
+    int32_t rows = 0;
+    for (const Segment& segment : step) {
+      rows += segment.rows;
+      const int64_t last = segment.position + segment.rows;
+      EXPECT_TRUE(segment.position / 256 == (last - 1) / 256)
+          << "a chunk goes over a multiple of 256";
+    }
+    EXPECT_LE(rows, 256);
+  }
+  EXPECT_EQ(rig.engine->Load().slots_free, 40);
 }
 
 TEST(EngineScoreTest, FeedsNothingButThePrefixForSingleTokens) {

@@ -31,6 +31,25 @@ RunningEntry Reading(int32_t rows, int64_t arrival, int64_t last_step = -1,
 
 RunningEntry Idle(int64_t arrival) { return {Work(), 0, arrival, 0}; }
 
+RunningEntry DecodingRows(int32_t rows, int64_t arrival) {
+  return {{WorkKind::kDecode, rows}, 0, arrival, arrival};
+}
+
+TEST(PlanStepTest, CountsEachRowOfASequenceWithSeveralChoices) {
+  const std::vector<RunningEntry> running = {
+      DecodingRows(128, 1), DecodingRows(100, 2), DecodingRows(60, 3),
+      DecodingRows(20, 4)};
+  EXPECT_THAT(PlanStep(running, {.max_rows = 512}), ElementsAre(0, 1, 2, 3));
+  // The third does not fit; the fourth does.
+  EXPECT_THAT(PlanStep(running, {.max_rows = kChunk}), ElementsAre(0, 1, 3));
+  std::vector<RunningEntry> with_chunk = running;
+  with_chunk.push_back(Reading(kChunk, 5));
+  // 308 rows and a chunk do not fit into 512: turns.
+  EXPECT_THAT(PlanStep(with_chunk, {.max_rows = 512}), ElementsAre(0, 1, 3, 4));
+  EXPECT_THAT(PlanStep(with_chunk, {.max_rows = 512, .after_chunk = true}),
+              ElementsAre(0, 1, 2, 3));
+}
+
 TEST(AdmitTest, AdmitsNobodyWithoutAFreeSlot) {
   EXPECT_THAT(Admit({{.arrival = 1}}, 0), IsEmpty());
   EXPECT_THAT(Admit({}, 4), IsEmpty());

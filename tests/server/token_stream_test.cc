@@ -52,6 +52,30 @@ TEST(TokenStreamTest, MergesWhatASlowReaderLeftLying) {
   EXPECT_TRUE(stream.Pop().empty());
 }
 
+TEST(TokenStreamTest, KeepsChoicesApartAndGivesTheOldestNewsFirst) {
+  TokenStream stream;
+  const auto push = [&stream](int32_t choice, std::string text) {
+    GenerationDelta delta = Delta(std::move(text), {choice});
+    delta.choice = choice;
+    stream.Push(std::move(delta));
+  };
+  push(2, "a");
+  push(0, "b");
+  push(2, "c");
+  GenerationDelta ended;
+  ended.end = EndWith(FinishReason::kEos);
+  stream.Push(std::move(ended));
+  const GenerationDelta first = stream.Pop();
+  EXPECT_EQ(first.choice, 2);
+  EXPECT_EQ(first.text, "ac");
+  EXPECT_FALSE(first.end.has_value());
+  const GenerationDelta second = stream.Pop();
+  EXPECT_EQ(second.text, "b");
+  ASSERT_TRUE(second.end.has_value());
+  EXPECT_EQ(second.end->reason, FinishReason::kEos);
+  EXPECT_TRUE(stream.Pop().empty());
+}
+
 TEST(TokenStreamTest, ShowsItsEndOnlyAfterEverythingWasPopped) {
   TokenStream stream;
   stream.Push(Delta("a", {1}));
