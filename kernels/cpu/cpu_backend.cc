@@ -30,14 +30,9 @@ class CpuBuffer final : public Buffer {
   AlignedMemory memory_;
 };
 
-absl::StatusOr<AlignedMemory> Reserve(size_t bytes, int64_t free_bytes) {
-  AlignedMemory memory;
-  if (bytes <= static_cast<size_t>(free_bytes)) memory = AlignedMemory(bytes);
-  if (bytes > 0 && memory.data() == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "CPU memory: ", bytes, " bytes asked, ", free_bytes, " free"));
-  }
-  return memory;
+absl::Status NoMemory(size_t bytes, int64_t free_bytes) {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "CPU memory: ", bytes, " bytes asked, ", free_bytes, " free"));
 }
 
 }  // namespace
@@ -64,10 +59,13 @@ BackendInfo CpuBackend::Info() const {
 int64_t CpuBackend::FreeBytes() const { return FreeMemoryBytes(); }
 
 absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(size_t bytes) {
-  absl::StatusOr<AlignedMemory> memory = Reserve(bytes, FreeBytes());
-  if (!memory.ok()) return memory.status();
-  if (bytes > 0) std::memset(memory->data(), 0, bytes);
-  return std::make_unique<CpuBuffer>(*std::move(memory));
+  // Asked for only if it fits: the system would promise more than it has.
+  const int64_t free_bytes = FreeBytes();
+  AlignedMemory memory;
+  if (bytes <= static_cast<size_t>(free_bytes)) memory = AlignedMemory(bytes);
+  if (bytes > 0 && memory.data() == nullptr) return NoMemory(bytes, free_bytes);
+  if (bytes > 0) std::memset(memory.data(), 0, bytes);
+  return std::make_unique<CpuBuffer>(std::move(memory));
 }
 
 absl::Status CpuBackend::Upload(const void* host, void* device, size_t bytes) {
@@ -91,11 +89,13 @@ absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::Pack(
   CHELA_RETURN_IF_ERROR(ValidatePack(parts, cols));
   int64_t rows = 0;
   for (const MatrixPart& part : parts) rows += part.rows;
-  absl::StatusOr<AlignedMemory> memory =
-      Reserve(PackedMatrix::SizeBytes(rows, cols, dtype), FreeBytes());
-  if (!memory.ok()) return memory.status();
+  const size_t bytes = PackedMatrix::SizeBytes(rows, cols, dtype);
+  const int64_t free_bytes = FreeBytes();
+  AlignedMemory memory;
+  if (bytes <= static_cast<size_t>(free_bytes)) memory = weights_.Cut(bytes);
+  if (memory.data() == nullptr) return NoMemory(bytes, free_bytes);
   auto matrix =
-      std::make_unique<PackedMatrix>(rows, cols, dtype, *std::move(memory));
+      std::make_unique<PackedMatrix>(rows, cols, dtype, std::move(memory));
   ForTasks(PackedMatrix::Panels(rows), cols * kPanelColumns * 4,
            [&](int64_t panel) { matrix->PackPanel(parts, panel); });
   return matrix;
