@@ -24,13 +24,14 @@ set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 # Libraries that stay in their folders: what their headers begin with, and who
 # may include them.
 set(libraries "grpc(pp)?/" "prometheus/" "google/protobuf/" "CLI/" "spdlog/"
-  "sentencepiece")
+  "sentencepiece" "oneapi/")
 set(users_0 server/rpc server/tools server)
 set(users_1 server/metrics)
 set(users_2 server/rpc server/tools)
 set(users_3 server/tools server)
 set(users_4 server server/rpc)
 set(users_5 models)
+set(users_6 server/tools)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
   ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/models/*.h

@@ -1,6 +1,7 @@
 #include "server/tools/bench/decode_workload.h"
 
 #include <algorithm>
+#include <chrono>
 #include <random>
 #include <span>
 #include <utility>
@@ -108,6 +109,8 @@ void DecodeWorkload::SetPositions(int32_t batch, int64_t position, bool spread,
     }
   }
   turn_ = 0;
+  sampling_seconds_ = 0;
+  steps_ = 0;
 }
 
 absl::StatusOr<std::vector<float>> DecodeWorkload::State(int32_t row) {
@@ -131,10 +134,15 @@ absl::Status DecodeWorkload::Step() {
   CHELA_RETURN_IF_ERROR(copy.model->Forward(
       copy.plan, *copy.pool,
       std::span<float>(logits_).first(rows * config().vocab_size)));
+  const auto start = std::chrono::steady_clock::now();
   for (size_t row = 0; row < rows; ++row) {
     copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
     ++copy.plan.segments[row].position;
   }
+  const std::chrono::duration<double> sampling =
+      std::chrono::steady_clock::now() - start;
+  sampling_seconds_ += sampling.count();
+  ++steps_;
   ++copy.step;
   return absl::OkStatus();
 }

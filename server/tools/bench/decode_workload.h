@@ -51,6 +51,11 @@ class DecodeWorkload {
   // One token for each sequence of the copy whose turn it is: from the plan to
   // the sampled ids.
   absl::Status Step();
+  // Of the steps since Seed or SetPositions, what sampling took of each on
+  // average.
+  double sampling_seconds() const {
+    return steps_ == 0 ? 0 : sampling_seconds_ / static_cast<double>(steps_);
+  }
 
   // Reads a prompt of `tokens` tokens from position 0 in chunks, up to the
   // first sampled token.
@@ -83,6 +88,8 @@ class DecodeWorkload {
   std::vector<Sampler> samplers_;
   std::vector<float> logits_;
   size_t turn_ = 0;
+  double sampling_seconds_ = 0;
+  int64_t steps_ = 0;
 };
 
 }  // namespace chela::bench

@@ -108,6 +108,7 @@ absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
   row["tokens_per_second"] = batch *
                              static_cast<double>(result->step_seconds.size()) /
                              result->total_seconds;
+  row["sampling_seconds_mean"] = workload.sampling_seconds();
   row["weight_bytes"] = bytes.Weights(batch, options.spread);
   row["state_bytes_per_sequence"] = workload.state_bytes();
   row["state_traffic_bytes_per_token"] = bytes.State();

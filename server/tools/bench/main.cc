@@ -96,6 +96,9 @@ CLI::App* AddKernels(CLI::App& app, chela::bench::KernelBenchOptions& options) {
   command->add_option("--rows", options.rows, "Decode rows of a step")
       ->delimiter(',')
       ->capture_default_str();
+  command->add_flag("--products", options.products_only,
+                    "Only the matrix products (beside oneDNN in a build with "
+                    "CHELA_ONEDNN)");
   command->add_option("--position", options.position, "Of the sequences")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
