@@ -73,6 +73,7 @@ void CpuBackend::Multiply(const PackedMatrix& matrix, int64_t rows,
   const auto product = kernels_.product[static_cast<int>(matrix.dtype())];
   const int64_t panels = PackedMatrix::Panels(matrix.rows());
   task.panels = matrix.panels();
+  task.scales = matrix.scales();
   task.rows = matrix.rows();
   task.cols = matrix.cols();
   const int64_t row_parts = (rows + kRowsPerTask - 1) / kRowsPerTask;
@@ -111,6 +112,7 @@ absl::Status CpuBackend::Run(const Embedding& op) {
   ForRanges(step_.rows, 8 * width, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       embed({.panels = table.panels(),
+             .scales = table.scales(),
              .cols = width,
              .token = op.tokens[row],
              .multiplier = op.multiplier,

@@ -15,7 +15,7 @@
 namespace chela {
 namespace {
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI8};
 
 struct FeedForwardInputs {
   FeedForwardInputs(FeedForwardKind ffn, NormKind norm_kind, int64_t count,
@@ -75,7 +75,7 @@ TEST_P(FeedForwardTest, MatchesTheReferenceForEveryKindNormAndType) {
   for (const FeedForwardKind kind :
        {FeedForwardKind::kSwiglu, FeedForwardKind::kSilu}) {
     for (const NormKind norm : {NormKind::kRms, NormKind::kLayer}) {
-      for (const DType dtype : kDTypes) {
+      for (const DType dtype : kTypes) {
         SCOPED_TRACE(::testing::Message()
                      << static_cast<int>(kind) << static_cast<int>(norm)
                      << Name(dtype));
