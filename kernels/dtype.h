@@ -8,7 +8,7 @@ namespace chela {
 // Element type of a stored tensor or of a packed matrix. kI8 is of packed
 // matrices only: integers of -127 to 127 times a float32 scale of their row.
 enum class DType { kF32, kBF16, kF16, kI8 };
-inline constexpr int kDTypes = 4;
+inline constexpr int kNumDTypes = 4;
 
 inline constexpr size_t SizeOf(DType dtype) {
   return dtype == DType::kF32 ? 4 : dtype == DType::kI8 ? 1 : 2;

@@ -19,6 +19,7 @@ namespace {
 // for handing it to another thread.
 constexpr int64_t kWorkPerRange = 1 << 13;
 constexpr int64_t kRangesPerThread = 4;
+constexpr int64_t kZeroedPart = 4 << 20;  // bytes
 
 class CpuBuffer final : public Buffer {
  public:
@@ -64,7 +65,15 @@ absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(size_t bytes) {
   AlignedMemory memory;
   if (bytes <= static_cast<size_t>(free_bytes)) memory = AlignedMemory(bytes);
   if (bytes > 0 && memory.data() == nullptr) return NoMemory(bytes, free_bytes);
-  if (bytes > 0) std::memset(memory.data(), 0, bytes);
+  // On all threads: the system makes the pages where they are first written.
+  const auto size = static_cast<int64_t>(bytes);
+  ForTasks((size + kZeroedPart - 1) / kZeroedPart, kZeroedPart / 16,
+           [&](int64_t part) {
+             const int64_t begin = part * kZeroedPart;
+             std::memset(
+                 static_cast<std::byte*>(memory.data()) + begin, 0,
+                 static_cast<size_t>(std::min(kZeroedPart, size - begin)));
+           });
   return std::make_unique<CpuBuffer>(std::move(memory));
 }
 

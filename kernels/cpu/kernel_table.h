@@ -140,9 +140,9 @@ struct CpuKernelTable {
   // Rounds a row of a product's left operand to the matrix's type, in the form
   // that `product` reads, with zeros up to an even size. `out` has room for
   // LeftRowBytes(cols).
-  void (*round_row[kDTypes])(const float* x, int64_t cols, void* out) = {};
-  void (*product[kDTypes])(const ProductTask& task) = {};
-  void (*embed[kDTypes])(const EmbedRow& row) = {};
+  void (*round_row[kNumDTypes])(const float* x, int64_t cols, void* out) = {};
+  void (*product[kNumDTypes])(const ProductTask& task) = {};
+  void (*embed[kNumDTypes])(const EmbedRow& row) = {};
 
   void (*short_convolution)(const ShortConvolutionRow& row) = nullptr;
 

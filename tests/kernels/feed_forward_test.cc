@@ -15,7 +15,8 @@
 namespace chela {
 namespace {
 
-constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI8};
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16,
+                             DType::kI8};
 
 struct FeedForwardInputs {
   FeedForwardInputs(FeedForwardKind ffn, NormKind norm_kind, int64_t count,
@@ -75,7 +76,7 @@ TEST_P(FeedForwardTest, MatchesTheReferenceForEveryKindNormAndType) {
   for (const FeedForwardKind kind :
        {FeedForwardKind::kSwiglu, FeedForwardKind::kSilu}) {
     for (const NormKind norm : {NormKind::kRms, NormKind::kLayer}) {
-      for (const DType dtype : kTypes) {
+      for (const DType dtype : kDTypes) {
         SCOPED_TRACE(::testing::Message()
                      << static_cast<int>(kind) << static_cast<int>(norm)
                      << Name(dtype));

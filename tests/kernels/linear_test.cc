@@ -49,7 +49,8 @@ std::vector<float> RunLinear(Backend& backend, const LinearInputs& in) {
   return RunLinear(backend, in, in.x);
 }
 
-constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kI8};
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16,
+                             DType::kI8};
 
 using LinearTest = KernelTest;
 
@@ -59,7 +60,7 @@ TEST_P(LinearTest, MatchesTheReferenceForEveryTypeAndOddShape) {
   };
   const Shape shapes[] = {{1, 1, 1},   {2, 7, 33},   {5, 33, 7},   {12, 64, 64},
                           {13, 65, 3}, {1, 31, 130}, {67, 40, 21}, {3, 100, 2}};
-  for (const DType dtype : kTypes) {
+  for (const DType dtype : kDTypes) {
     for (const Shape& shape : shapes) {
       SCOPED_TRACE(::testing::Message()
                    << Name(dtype) << " " << shape.rows << " x " << shape.outputs
@@ -78,7 +79,7 @@ TEST_P(LinearTest, MatchesTheReferenceForEveryTypeAndOddShape) {
 
 TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatch) {
   constexpr int64_t kRows = 40;
-  for (const DType dtype : kTypes) {
+  for (const DType dtype : kDTypes) {
     SCOPED_TRACE(Name(dtype));
     const LinearInputs in(kRows, 70, 45, dtype);
     const std::vector<float> all = RunLinear(backend(), in);

@@ -54,8 +54,8 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
 absl::Status DecodeWorkload::AddCopy(uint64_t seed) {
   absl::StatusOr<std::unique_ptr<Weights>> weights =
       options_.model_dir.empty()
-          ? Weights::Random(*backend_, options_.config, seed)
-          : Weights::Load(*backend_, options_.model_dir);
+          ? Weights::Random(*backend_, options_.config, seed, options_.matrices)
+          : Weights::Load(*backend_, options_.model_dir, options_.matrices);
   if (!weights.ok()) return weights.status();
   absl::StatusOr<std::unique_ptr<ChelaModel>> model =
       ChelaModel::Create(*backend_, *std::move(weights),

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ namespace chela::bench {
 struct WorkloadOptions {
   std::string model_dir;  // a checkpoint; empty: random weights of `config`
   ModelConfig config;
+  std::optional<DType> matrices;  // as Weights::Load takes it
   BackendOptions backend;
   int32_t max_batch = 1;
   int32_t max_chunk = 256;  // tokens of a prefill step

@@ -69,6 +69,11 @@ CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
   list("--position", options.positions, "Tokens each of them has behind it");
   list("--prefill", options.prefill_tokens, "Prompt lengths; 0: none");
   list("--chunk", options.chunks, "Tokens of one prefill step");
+  command
+      ->add_option("--weights", options.int8_weights,
+                   "Type of the matrices: auto (the model's), int8")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, bool>{{"auto", false}, {"int8", true}}));
   command->add_flag("--spread", options.spread,
                     "Spread a batch's positions over a period of the long "
                     "convolution");
