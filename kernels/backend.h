@@ -83,7 +83,9 @@ class Backend {
   virtual absl::Status Copy(const void* from, void* to, size_t bytes) = 0;
 
   // Stacks `parts` (same cols) into one matrix of element type `dtype`,
-  // converting where a part differs (round to nearest even).
+  // converting where a part differs (round to nearest even). kI8: row n becomes
+  // round(w / s_n) times s_n = max |w| / 127. UNIMPLEMENTED where a backend has
+  // no such matrices.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> Pack(
       std::span<const MatrixPart> parts, int64_t cols, DType dtype) = 0;
   // kernel: host, [width, length] as the checkpoint stores it.

@@ -13,9 +13,9 @@ namespace chela {
 // of c and the value projection of u. The stages that read the result apply
 // its activations, since each element is read once.
 //
-// Precision: x is rounded to weight->dtype(), sums are float32 and run along
-// the inputs in one order that depends on the weight's shape alone, so a row
-// has the same bits in any batch.
+// Precision: x is rounded to weight->dtype() (BF16 for I8), sums are float32
+// and run along the inputs in one order that depends on the weight's shape
+// alone, so a row has the same bits in any batch.
 struct Linear {
   const float* x = nullptr;  // [rows, weight->cols()]
   const Matrix* weight = nullptr;

@@ -17,7 +17,8 @@ struct MatrixPart {
 };
 
 // A weight matrix [rows, cols] in one backend's memory and layout, immutable.
-// Products round their left operand to `dtype` and accumulate in float32.
+// Products round their left operand to `dtype` (to BF16 for an I8 matrix) and
+// accumulate in float32.
 // Frees itself; must not outlive its Backend.
 class Matrix {
  public:

@@ -80,6 +80,9 @@ absl::Status ValidatePack(std::span<const MatrixPart> parts, int64_t cols) {
                     part.data == nullptr ? " without data" : "",
                     "; want at least 1 row, with data");
     }
+    if (part.dtype == DType::kI8) {
+      return Refuse("pack: a part of type I8; want F32, BF16 or F16");
+    }
   }
   return absl::OkStatus();
 }

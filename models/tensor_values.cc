@@ -46,6 +46,8 @@ uint32_t Threshold(DType stored, DType target) {
       return target == DType::kF16 ? 0x4780 : 0x7f80;  // 65536: none between
     case DType::kF16:
       return 0x7c00;
+    case DType::kI8:
+      break;  // never stored
   }
   return 0;
 }

@@ -3,6 +3,7 @@
 #include "models/random_tensors.h"
 #include "models/stored_tensors.h"
 #include "models/tensor_files.h"
+#include "models/tensor_values.h"
 #include "models/weights_builder.h"
 
 namespace chela {
@@ -12,10 +13,20 @@ int64_t Bytes(const std::unique_ptr<Matrix>& matrix) {
   return matrix == nullptr ? 0 : static_cast<int64_t>(matrix->size_bytes());
 }
 
+// A checkpoint packed as another type is another model.
+std::string Fingerprint(std::string of_tensors, DType stored, DType packed) {
+  if (stored == packed) return of_tensors;
+  ContentHash hash;
+  hash.Add(of_tensors);
+  hash.Add(Name(packed));
+  return hash.Digits();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
-    Backend& backend, const std::string& directory) {
+    Backend& backend, const std::string& directory,
+    std::optional<DType> matrices) {
   const absl::StatusOr<ModelConfig> config = ModelConfig::Load(directory);
   if (!config.ok()) return config.status();
   const absl::StatusOr<TensorFiles> files = TensorFiles::Open(directory);
@@ -23,15 +34,20 @@ absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
   absl::StatusOr<StoredTensors> tensors =
       StoredTensors::Create(*config, files->tensors(), directory);
   if (!tensors.ok()) return tensors.status();
-  WeightsBuilder builder(backend, *config, *tensors);
-  return builder.Build(tensors->Fingerprint(*config));
+  const DType packed = matrices.value_or(config->torch_dtype);
+  WeightsBuilder builder(backend, *config, *tensors, packed);
+  return builder.Build(
+      Fingerprint(tensors->Fingerprint(*config), config->torch_dtype, packed));
 }
 
 absl::StatusOr<std::unique_ptr<Weights>> Weights::Random(
-    Backend& backend, const ModelConfig& config, uint64_t seed) {
+    Backend& backend, const ModelConfig& config, uint64_t seed,
+    std::optional<DType> matrices) {
   RandomTensors tensors(seed);
-  WeightsBuilder builder(backend, config, tensors);
-  return builder.Build(tensors.Fingerprint(config));
+  const DType packed = matrices.value_or(config.torch_dtype);
+  WeightsBuilder builder(backend, config, tensors, packed);
+  return builder.Build(
+      Fingerprint(tensors.Fingerprint(config), config.torch_dtype, packed));
 }
 
 int64_t Weights::size_bytes() const {

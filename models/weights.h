@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,14 +44,17 @@ class Weights {
  public:
   // Reads `directory`: config.json and model.safetensors or its shards. An
   // error is one line that names the file and the tensor or field, what was
-  // found and what was wanted. `backend` must outlive the result.
+  // found and what was wanted. `backend` must outlive the result. Matrices are
+  // packed as `matrices`; none: as the checkpoint's torch_dtype.
   static absl::StatusOr<std::unique_ptr<Weights>> Load(
-      Backend& backend, const std::string& directory);
+      Backend& backend, const std::string& directory,
+      std::optional<DType> matrices = std::nullopt);
   // Random weights of any config (for benchmarks): matrices of
-  // config.torch_dtype with the scale of an initialised model, reproducible
-  // from `seed`.
+  // config.torch_dtype, packed as above, with the scale of an initialised
+  // model, reproducible from `seed`.
   static absl::StatusOr<std::unique_ptr<Weights>> Random(
-      Backend& backend, const ModelConfig& config, uint64_t seed);
+      Backend& backend, const ModelConfig& config, uint64_t seed,
+      std::optional<DType> matrices = std::nullopt);
 
   const ModelConfig& config() const { return config_; }
   const std::vector<LayerWeights>& layers() const { return layers_; }
@@ -60,8 +64,8 @@ class Weights {
 
   // Bytes in backend memory: packed matrices, vectors, kernels and spectra.
   int64_t size_bytes() const;
-  // A 64-bit hash of config and tensors: two checkpoints with the same one
-  // have interchangeable states. Hexadecimal, 16 digits.
+  // A 64-bit hash of config, tensors and how they are packed: two checkpoints
+  // with the same one have interchangeable states. Hexadecimal, 16 digits.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:

@@ -19,8 +19,11 @@ size_t Aligned(size_t floats) {
 }  // namespace
 
 WeightsBuilder::WeightsBuilder(Backend& backend, const ModelConfig& config,
-                               TensorSource& source)
-    : backend_(backend), source_(source), weights_(new Weights()) {
+                               TensorSource& source, DType matrices)
+    : backend_(backend),
+      source_(source),
+      matrices_(matrices),
+      weights_(new Weights()) {
   weights_->config_ = config;
   for (TensorSpec& spec : TensorSpecs(config)) {
     std::string name = spec.name;
@@ -80,7 +83,7 @@ absl::Status WeightsBuilder::ReadMatrix(Names names,
   }
   const int64_t cols = Spec(*names.begin()).shape[1];
   absl::StatusOr<std::unique_ptr<Matrix>> packed =
-      backend_.Pack(parts, cols, weights_->config_.torch_dtype);
+      backend_.Pack(parts, cols, matrices_);
   if (!packed.ok()) {
     return absl::Status(packed.status().code(),
                         absl::StrCat(Spec(*names.begin()).name, ": ",

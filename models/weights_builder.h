@@ -21,9 +21,9 @@ namespace chela {
 // transposed, vectors in one block a layer. Used once, by one thread.
 class WeightsBuilder {
  public:
-  // All three must outlive the builder.
+  // All three must outlive the builder. Matrices are packed as `matrices`.
   WeightsBuilder(Backend& backend, const ModelConfig& config,
-                 TensorSource& source);
+                 TensorSource& source, DType matrices);
 
   // RESOURCE_EXHAUSTED if the backend's memory is too small; what the source
   // and the backend return otherwise.
@@ -49,6 +49,7 @@ class WeightsBuilder {
 
   Backend& backend_;
   TensorSource& source_;
+  DType matrices_;
   std::map<std::string, TensorSpec> specs_;
   std::string prefix_;
   std::vector<std::pair<std::vector<float>, const float**>> staged_;

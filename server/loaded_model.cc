@@ -1,10 +1,14 @@
 #include "server/loaded_model.h"
 
+#include <malloc.h>
+
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/machine.h"
 #include "kernels/status_macros.h"
 #include "server/rpc/log.h"
 
@@ -76,6 +80,10 @@ absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
       std::min(fit, gpu ? kMaxGpuSequences : kMaxCpuSequences));
 }
 
+int64_t ResidentBound(int64_t weight_bytes, int64_t state_bytes) {
+  return (weight_bytes + state_bytes) / 4 * 5 + 200'000'000;
+}
+
 absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
                                       const std::string& directory) {
   LoadedModel loaded;
@@ -97,8 +105,9 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
   absl::StatusOr<std::unique_ptr<Backend>> backend = OpenDevice(config);
   if (!backend.ok()) return backend.status();
   loaded.backend = *std::move(backend);
-  absl::StatusOr<std::unique_ptr<Weights>> weights =
-      Weights::Load(*loaded.backend, directory);
+  absl::StatusOr<std::unique_ptr<Weights>> weights = Weights::Load(
+      *loaded.backend, directory,
+      config.int8_weights ? std::optional<DType>(DType::kI8) : std::nullopt);
   if (!weights.ok()) return weights.status();
   absl::StatusOr<std::unique_ptr<ChelaModel>> model = ChelaModel::Create(
       *loaded.backend, *std::move(weights), config.max_batch_tokens);
@@ -114,9 +123,15 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
   if (!sequences.ok()) return sequences.status();
   absl::StatusOr<std::unique_ptr<StatePool>> pool =
       StatePool::Create(*loaded.backend, *model_config, *sequences);
-  if (!pool.ok()) return pool.status();
+  if (!pool.ok()) {
+    return absl::Status(
+        pool.status().code(),
+        absl::StrCat("--max-sequences: ", pool.status().message()));
+  }
   loaded.pool = *std::move(pool);
   CHELA_RETURN_IF_ERROR(WarmUp(*loaded.model, *loaded.pool));
+  // What loading took and freed goes back to the system.
+  malloc_trim(0);
   return loaded;
 }
 
@@ -131,6 +146,7 @@ std::string DescribeModel(const LoadedModel& loaded,
   const int64_t state_bytes = loaded.pool->slot_bytes();
   const int64_t free_bytes = loaded.backend->FreeBytes();
   const int64_t pool_bytes = state_bytes * loaded.pool->num_slots();
+  const int64_t weight_bytes = loaded.model->weights().size_bytes();
   return absl::StrCat(
       "model: ", loaded.directory, "\n",
       "fingerprint: ", loaded.model->weights().fingerprint(), "\n",
@@ -139,16 +155,17 @@ std::string DescribeModel(const LoadedModel& loaded,
       loaded.tokenizer->vocab_size(), " tokens\n",
       "device: ", DescribeDevice(loaded.backend->Info()), "\n",
       "kernels: ", loaded.backend->Info().kernels, "\n",
+      "matrices: ", Name(loaded.model->weights().head().dtype()), "\n",
       "chunk: ", kChunkTokens, " tokens\n",
       "tokens of a step: ", config.max_batch_tokens, "\n",
       "bytes a state: ", state_bytes, "\n",
       "states allocated: ", loaded.pool->num_slots(), "\n",
       "states that fit: ", loaded.pool->num_slots() + free_bytes / state_bytes,
-      "\n",
-      "memory, weights: ", Mebibytes(loaded.model->weights().size_bytes()),
-      "\n",
+      "\n", "memory, weights: ", Mebibytes(weight_bytes), "\n",
       "memory, activations: ", Mebibytes(loaded.model->activation_bytes()),
       "\n", "memory, states: ", Mebibytes(pool_bytes), "\n",
+      "memory, resident: ", Mebibytes(ResidentBytes()), ", bound ",
+      Mebibytes(ResidentBound(weight_bytes, pool_bytes)), "\n",
       "memory, still free: ", Mebibytes(free_bytes), "\n");
 }
 

@@ -40,6 +40,11 @@ absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
 // "cpu: AMD EPYC 9004, avx512_bf16, 2 threads".
 std::string DescribeDevice(const BackendInfo& info);
 
+// What the process may hold in memory once the model is loaded: 1.25 x (packed
+// weights, kernels and spectra + all states) + 200 MB for programs, libraries,
+// activations and working memory.
+int64_t ResidentBound(int64_t weight_bytes, int64_t state_bytes);
+
 // What --check prints: a line a fact.
 std::string DescribeModel(const LoadedModel& loaded,
                           const ServerConfig& config);

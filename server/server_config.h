@@ -26,6 +26,7 @@ struct ServerConfig {
 
   DeviceChoice device = DeviceChoice::kAuto;
   int32_t device_number = 0;  // for kCuda
+  bool int8_weights = false;  // else the checkpoint's type
   int32_t threads = 0;        // 0: every core of this process
   int32_t max_sequences = 0;  // 0: as many states as fit
 

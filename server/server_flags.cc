@@ -129,12 +129,12 @@ void AddModelFlags(CLI::App& app, ServerConfig& config) {
             "Name in answers and metrics [the folder's base name]");
   flags.Add("device", Device(&config), "auto|cpu|cuda[:N]",
             "What computes [auto: CUDA if it can be used, else CPU]");
-  flags.Add("weights", Store([](const std::string& value) {
-              if (value == "auto") return absl::OkStatus();
-              return absl::InvalidArgumentError(
-                  absl::StrCat("\"", value, "\"; want auto"));
-            }),
-            "auto", "Type of the matrices in memory [auto: the checkpoint's]");
+  flags.Add(
+      "weights",
+      OneOf<bool>({{"auto", false}, {"int8", true}}, &config.int8_weights),
+      "auto|int8",
+      "Type of the matrices in memory; int8 is half of bf16 and a little "
+      "less exact [auto: the checkpoint's]");
   flags.Add("threads", WholeNumber(0, 1024, &config.threads), "N",
             "Computing threads [0: every core of this process]");
   flags.Add("max-sequences", WholeNumber(0, 65536, &config.max_sequences), "N",

@@ -19,6 +19,7 @@ namespace {
 // for handing it to another thread.
 constexpr int64_t kWorkPerRange = 1 << 13;
 constexpr int64_t kRangesPerThread = 4;
+constexpr int64_t kZeroedPart = 4 << 20;  // bytes
 
 class CpuBuffer final : public Buffer {
  public:
@@ -30,14 +31,9 @@ class CpuBuffer final : public Buffer {
   AlignedMemory memory_;
 };
 
-absl::StatusOr<AlignedMemory> Reserve(size_t bytes, int64_t free_bytes) {
-  AlignedMemory memory;
-  if (bytes <= static_cast<size_t>(free_bytes)) memory = AlignedMemory(bytes);
-  if (bytes > 0 && memory.data() == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "CPU memory: ", bytes, " bytes asked, ", free_bytes, " free"));
-  }
-  return memory;
+absl::Status NoMemory(size_t bytes, int64_t free_bytes) {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "CPU memory: ", bytes, " bytes asked, ", free_bytes, " free"));
 }
 
 }  // namespace
@@ -64,10 +60,21 @@ BackendInfo CpuBackend::Info() const {
 int64_t CpuBackend::FreeBytes() const { return FreeMemoryBytes(); }
 
 absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(size_t bytes) {
-  absl::StatusOr<AlignedMemory> memory = Reserve(bytes, FreeBytes());
-  if (!memory.ok()) return memory.status();
-  if (bytes > 0) std::memset(memory->data(), 0, bytes);
-  return std::make_unique<CpuBuffer>(*std::move(memory));
+  // Asked for only if it fits: the system would promise more than it has.
+  const int64_t free_bytes = FreeBytes();
+  AlignedMemory memory;
+  if (bytes <= static_cast<size_t>(free_bytes)) memory = AlignedMemory(bytes);
+  if (bytes > 0 && memory.data() == nullptr) return NoMemory(bytes, free_bytes);
+  // On all threads: the system makes the pages where they are first written.
+  const auto size = static_cast<int64_t>(bytes);
+  ForTasks((size + kZeroedPart - 1) / kZeroedPart, kZeroedPart / 16,
+           [&](int64_t part) {
+             const int64_t begin = part * kZeroedPart;
+             std::memset(
+                 static_cast<std::byte*>(memory.data()) + begin, 0,
+                 static_cast<size_t>(std::min(kZeroedPart, size - begin)));
+           });
+  return std::make_unique<CpuBuffer>(std::move(memory));
 }
 
 absl::Status CpuBackend::Upload(const void* host, void* device, size_t bytes) {
@@ -91,11 +98,13 @@ absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::Pack(
   CHELA_RETURN_IF_ERROR(ValidatePack(parts, cols));
   int64_t rows = 0;
   for (const MatrixPart& part : parts) rows += part.rows;
-  absl::StatusOr<AlignedMemory> memory =
-      Reserve(PackedMatrix::SizeBytes(rows, cols, dtype), FreeBytes());
-  if (!memory.ok()) return memory.status();
+  const size_t bytes = PackedMatrix::SizeBytes(rows, cols, dtype);
+  const int64_t free_bytes = FreeBytes();
+  AlignedMemory memory;
+  if (bytes <= static_cast<size_t>(free_bytes)) memory = weights_.Cut(bytes);
+  if (memory.data() == nullptr) return NoMemory(bytes, free_bytes);
   auto matrix =
-      std::make_unique<PackedMatrix>(rows, cols, dtype, *std::move(memory));
+      std::make_unique<PackedMatrix>(rows, cols, dtype, std::move(memory));
   ForTasks(PackedMatrix::Panels(rows), cols * kPanelColumns * 4,
            [&](int64_t panel) { matrix->PackPanel(parts, panel); });
   return matrix;

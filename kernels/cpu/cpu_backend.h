@@ -10,9 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/cpu/aligned_memory.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/weight_order.h"
 
 namespace chela {
 
@@ -71,7 +73,7 @@ class CpuBackend final : public Backend {
       ProductTask* task);
 
   // The product of task.left and `matrix`, with task's finish, for `rows`
-  // rows.
+  // rows. Threads that wait until the next product fetch its weights.
   void Multiply(const PackedMatrix& matrix, int64_t rows, ProductTask task);
 
   // out[i] = Norm(x[i]).
@@ -80,6 +82,8 @@ class CpuBackend final : public Backend {
 
   const CpuKernelTable& kernels_;
   ThreadPool pool_;
+  MemorySlabs weights_;  // packed matrices
+  WeightOrder order_;
   StepRows step_;
   Scratch left_;         // rounded left operands
   Scratch activations_;  // of the feed-forward and of the attention

@@ -19,13 +19,14 @@ constexpr int64_t kTileChannels = 64;
 
 // A short segment is bound by memory and reads rows in place, in longer
 // streams: so many tiles at once.
-constexpr int64_t kTilesOfAShortSegment = 8;
+constexpr int64_t kTilesOfAShortSegment = 4;
 constexpr int64_t kLongSegment = 8;  // tokens
 
-// Nanoseconds of a tile for one token, and what a thread must get to be worth
-// waking.
+// Nanoseconds of a tile for one token, in a long segment and where taps and
+// state come from memory, and what a thread must get to be worth calling.
 constexpr int64_t kTileTokenNs = 60;
-constexpr int64_t kWorthAThreadNs = 5000;
+constexpr int64_t kColdTileTokenNs = 600;
+constexpr int64_t kWorthAThreadNs = 2000;
 
 struct Sizes {
   explicit Sizes(const HierarchicalConvolution& op)
@@ -100,7 +101,9 @@ absl::Status CpuBackend::Run(const HierarchicalConvolution& op) {
   if (step_.rows == 0) return absl::OkStatus();
   const Sizes sizes(op);
   const int64_t tiles = (op.width + kTileChannels - 1) / kTileChannels;
-  const int64_t cost = kTileTokenNs * tiles * step_.rows;
+  const int64_t segments = static_cast<int64_t>(step_.segments.size());
+  const int64_t cost =
+      tiles * std::max(kTileTokenNs * step_.rows, kColdTileTokenNs * segments);
   const int64_t workers =
       std::clamp<int64_t>(cost / kWorthAThreadNs, 1, pool_.threads());
   float* const copies = convolution_.Get<float>(workers * sizes.copied());
@@ -111,7 +114,6 @@ absl::Status CpuBackend::Run(const HierarchicalConvolution& op) {
   }
 
   // Tile by tile, so that segments that follow each other share the taps.
-  const int64_t segments = static_cast<int64_t>(step_.segments.size());
   ForItems(pool_, workers, segments * tiles, [&](int64_t worker, int64_t item) {
     const Segment& segment = step_.segments[item % segments];
     const int64_t index = item / segments;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/long_convolution_tasks.h"
+#include "kernels/dtype.h"
 
 namespace chela {
 
@@ -32,9 +33,10 @@ enum class Finish {
 // A share of one product: outputs of panels [panel_begin, panel_end) for rows
 // [row_begin, row_end). Strides of float matrices are in floats.
 struct ProductTask {
-  const void* panels = nullptr;  // the packed matrix
-  int64_t rows = 0;              // outputs of the whole matrix
-  int64_t cols = 0;              // inputs
+  const void* panels = nullptr;   // the packed matrix
+  const float* scales = nullptr;  // of its outputs, for DType::kI8
+  int64_t rows = 0;               // outputs of the whole matrix
+  int64_t cols = 0;               // inputs
   int64_t panel_begin = 0;
   int64_t panel_end = 0;
 
@@ -57,6 +59,7 @@ struct ProductTask {
 // One row of an embedding: out[j] = table[token][j] * multiplier.
 struct EmbedRow {
   const void* panels = nullptr;
+  const float* scales = nullptr;  // as in ProductTask
   int64_t cols = 0;
   int64_t token = 0;
   float multiplier = 1;
@@ -137,9 +140,9 @@ struct CpuKernelTable {
   // Rounds a row of a product's left operand to the matrix's type, in the form
   // that `product` reads, with zeros up to an even size. `out` has room for
   // LeftRowBytes(cols).
-  void (*round_row[3])(const float* x, int64_t cols, void* out) = {};
-  void (*product[3])(const ProductTask& task) = {};
-  void (*embed[3])(const EmbedRow& row) = {};
+  void (*round_row[kNumDTypes])(const float* x, int64_t cols, void* out) = {};
+  void (*product[kNumDTypes])(const ProductTask& task) = {};
+  void (*embed[kNumDTypes])(const EmbedRow& row) = {};
 
   void (*short_convolution)(const ShortConvolutionRow& row) = nullptr;
 

@@ -108,6 +108,11 @@ int64_t FreeMemoryBytes(const std::string& root) {
   return free;
 }
 
+int64_t ResidentBytes(const std::string& root) {
+  const auto kibibytes = FindNumber(root + "/proc/self/status", "VmRSS:");
+  return kibibytes.value_or(0) * 1024;
+}
+
 int32_t UsableCores(const std::string& root) {
   int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   cpu_set_t mask;

@@ -12,6 +12,9 @@ namespace chela {
 // folder that holds proc and sys; "" is the machine's own.
 int64_t FreeMemoryBytes(const std::string& root = "");
 
+// Bytes of this process that are in memory; 0 if /proc does not say.
+int64_t ResidentBytes(const std::string& root = "");
+
 // Cores that this process may use: those of its affinity mask, or fewer where
 // a CPU quota (cgroup v2, v1) gives less time; at least 1.
 int32_t UsableCores(const std::string& root = "");

@@ -16,6 +16,7 @@ namespace chela {
 //   bf16: [ceil(N/32)][ceil(K/2)][32][2]   pairs along k
 //   f16:  [ceil(N/32)][K][32]
 //   f32:  [ceil(N/32)][K][32]
+//   int8: [ceil(N/32)][ceil(K/2)][32][2], then the scales of the outputs, float
 // Places beyond N and K hold 0. Immutable once packed.
 class PackedMatrix final : public Matrix {
  public:
@@ -36,12 +37,16 @@ class PackedMatrix final : public Matrix {
   size_t size_bytes() const override { return memory_.size_bytes(); }
 
   const void* panels() const { return memory_.data(); }
+  // [32 Panels(rows())]; null unless the type is int8.
+  float* scales() const;
 
-  // Writes one panel from the stacked parts, whose rows add up to rows().
-  // Different panels may be written by different threads.
+  // Writes one panel (and its scales) from the stacked parts, whose rows add up
+  // to rows(). Different panels may be written by different threads.
   void PackPanel(std::span<const MatrixPart> parts, int64_t panel);
 
  private:
+  void PackInt8(const std::byte* from, DType type, int64_t row);
+
   int64_t rows_;
   int64_t cols_;
   DType dtype_;

@@ -80,6 +80,29 @@ struct Bf16Format {
 #endif
 };
 
+// Integers of up to 7 bits are bf16 numbers, so the sums are those of a bf16
+// matrix; the scale of an output comes at their end.
+struct I8Format : Bf16Format {
+  static constexpr int64_t kStepBytes = kPanelColumns * 2;
+
+  static Right LoadRight(const unsigned char* step, int vector) {
+    const Pairs pairs = LoadI8Pairs(
+        reinterpret_cast<const signed char*>(step + vector * kLanes * 2));
+#ifdef __AVX512BF16__
+    const __m512i low =
+        _mm512_maskz_srli_epi32(0xffff, _mm512_castps_si512(pairs.even), 16);
+    return reinterpret_cast<__m512bh>(
+        _mm512_or_si512(low, _mm512_castps_si512(pairs.odd)));
+#else
+    return pairs;
+#endif
+  }
+  static float Element(const unsigned char* panel, int64_t column, int64_t k) {
+    const int64_t pair = k / 2 * kPanelColumns + column;
+    return reinterpret_cast<const signed char*>(panel)[2 * pair + k % 2];
+  }
+};
+
 template <typename Format>
 void RoundRow(const float* x, int64_t cols, void* out) {
   float* rounded = static_cast<float*>(out);
@@ -155,6 +178,9 @@ inline void FinishRow(const ProductTask& task, int64_t row, int64_t column,
   for (int64_t j = 0; j < columns; j += kLanes) {
     const int64_t left = columns - j;
     F s = Load(sums + j);
+    if (task.scales != nullptr) {
+      s = Mul(s, LoadAt(task.scales + column + j, left));
+    }
     switch (task.finish) {
       case Finish::kStore:
         break;
@@ -238,9 +264,10 @@ void Embed(const EmbedRow& row) {
   const unsigned char* panel =
       static_cast<const unsigned char*>(row.panels) +
       row.token / kPanelColumns * steps * Format::kStepBytes;
+  const float scale = row.scales == nullptr ? 1.0f : row.scales[row.token];
   for (int64_t k = 0; k < row.cols; ++k) {
-    row.out[k] =
-        Format::Element(panel, row.token % kPanelColumns, k) * row.multiplier;
+    row.out[k] = Format::Element(panel, row.token % kPanelColumns, k) * scale *
+                 row.multiplier;
   }
 }
 
@@ -248,12 +275,15 @@ constexpr void FillProductKernels(CpuKernelTable* table) {
   table->round_row[0] = RoundRow<F32Format>;
   table->round_row[1] = RoundRow<Bf16Format>;
   table->round_row[2] = RoundRow<F16Format>;
+  table->round_row[3] = RoundRow<Bf16Format>;
   table->product[0] = Product<F32Format>;
   table->product[1] = Product<Bf16Format>;
   table->product[2] = Product<F16Format>;
+  table->product[3] = Product<I8Format>;
   table->embed[0] = Embed<F32Format>;
   table->embed[1] = Embed<Bf16Format>;
   table->embed[2] = Embed<F16Format>;
+  table->embed[3] = Embed<I8Format>;
 }
 
 }  // namespace

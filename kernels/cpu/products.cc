@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/work_items.h"
 #include "kernels/status_macros.h"
 #include "kernels/validate.h"
 
@@ -16,6 +17,8 @@ namespace {
 constexpr int64_t kRowsPerTask = 96;
 // Multiply-adds below which a product is over before another thread has woken.
 constexpr int64_t kSerialWork = 1 << 16;
+// Weights that a waiting thread may fetch: they stay in its second-level cache.
+constexpr int64_t kFetchBytes = 384 << 10;
 
 const PackedMatrix& Packed(const Matrix* matrix) {
   return *static_cast<const PackedMatrix*>(matrix);
@@ -70,27 +73,34 @@ void CpuBackend::Multiply(const PackedMatrix& matrix, int64_t rows,
   const auto product = kernels_.product[static_cast<int>(matrix.dtype())];
   const int64_t panels = PackedMatrix::Panels(matrix.rows());
   task.panels = matrix.panels();
+  task.scales = matrix.scales();
   task.rows = matrix.rows();
   task.cols = matrix.cols();
-  int64_t row_parts = (rows + kRowsPerTask - 1) / kRowsPerTask;
-  // About four tasks a thread, so that a thread that the system has taken away
-  // delays a small share only.
-  int64_t panel_parts =
-      std::min(panels, (4 * pool_.threads() + row_parts - 1) / row_parts);
-  if (rows * matrix.rows() * matrix.cols() <= kSerialWork ||
-      pool_.threads() == 1) {
-    panel_parts = 1;
+  const int64_t row_parts = (rows + kRowsPerTask - 1) / kRowsPerTask;
+  const PanelSpan next =
+      order_.Visit({task.panels, panels,
+                    PackedMatrix::PanelBytes(task.cols, matrix.dtype())});
+  for (int32_t thread = 0; thread < pool_.threads(); ++thread) {
+    const int64_t first = ShareBegin(pool_, next.count, thread);
+    pool_.FetchWhileWaiting(
+        thread,
+        static_cast<const char*>(next.panels) + first * next.panel_bytes,
+        std::min(kFetchBytes, (next.count - first) * next.panel_bytes));
   }
-  pool_.Run(row_parts * panel_parts, [&](int64_t index) {
-    const int64_t row_part = index / panel_parts;
-    const int64_t panel_part = index % panel_parts;
+  const auto run = [&](int64_t index) {
+    const int64_t row_part = index / panels;
     ProductTask part = task;
     part.row_begin = static_cast<int32_t>(rows * row_part / row_parts);
     part.row_end = static_cast<int32_t>(rows * (row_part + 1) / row_parts);
-    part.panel_begin = panels * panel_part / panel_parts;
-    part.panel_end = panels * (panel_part + 1) / panel_parts;
+    part.panel_begin = index % panels;
+    part.panel_end = part.panel_begin + 1;
     product(part);
-  });
+  };
+  if (rows * matrix.rows() * matrix.cols() <= kSerialWork) {
+    for (int64_t index = 0; index < row_parts * panels; ++index) run(index);
+  } else {
+    ForShares(pool_, row_parts * panels, run);
+  }
 }
 
 absl::Status CpuBackend::Run(const Embedding& op) {
@@ -102,6 +112,7 @@ absl::Status CpuBackend::Run(const Embedding& op) {
   ForRanges(step_.rows, 8 * width, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       embed({.panels = table.panels(),
+             .scales = table.scales(),
              .cols = width,
              .token = op.tokens[row],
              .multiplier = op.multiplier,

@@ -78,6 +78,13 @@ inline Pairs LoadPairs(const uint16_t* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)),
           _mm256_castsi256_ps(_mm256_and_si256(bits, high))};
 }
+inline Pairs LoadI8Pairs(const signed char* p) {
+  const __m256i bytes = _mm256_cvtepu16_epi32(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i even = _mm256_srai_epi32(_mm256_slli_epi32(bytes, 24), 24);
+  const __m256i odd = _mm256_srai_epi32(_mm256_slli_epi32(bytes, 16), 24);
+  return {_mm256_cvtepi32_ps(even), _mm256_cvtepi32_ps(odd)};
+}
 inline F LoadF16(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }

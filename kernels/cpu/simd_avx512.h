@@ -83,6 +83,16 @@ inline Pairs LoadPairs(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, bits, 16)),
           _mm512_castsi512_ps(_mm512_and_si512(bits, high))};
 }
+inline Pairs LoadI8Pairs(const signed char* p) {
+  const __m512i bytes = _mm512_maskz_cvtepu16_epi32(
+      0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  const __m512i even = _mm512_maskz_srai_epi32(
+      0xffff, _mm512_maskz_slli_epi32(0xffff, bytes, 24), 24);
+  const __m512i odd = _mm512_maskz_srai_epi32(
+      0xffff, _mm512_maskz_slli_epi32(0xffff, bytes, 16), 24);
+  return {_mm512_maskz_cvtepi32_ps(0xffff, even),
+          _mm512_maskz_cvtepi32_ps(0xffff, odd)};
+}
 inline F LoadF16(const uint16_t* p) {
   return _mm512_maskz_cvtph_ps(
       0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

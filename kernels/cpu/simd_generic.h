@@ -88,6 +88,10 @@ struct Pairs {
 inline Pairs LoadPairs(const uint16_t* p) {
   return {FromBf16(p[0]), FromBf16(p[1])};
 }
+// Elements 2i of signed bytes in `even`, 2i + 1 in `odd`.
+inline Pairs LoadI8Pairs(const signed char* p) {
+  return {static_cast<float>(p[0]), static_cast<float>(p[1])};
+}
 inline F LoadF16(const uint16_t* p) { return FromF16(*p); }
 inline void Prefetch(const void* p) { __builtin_prefetch(p); }
 

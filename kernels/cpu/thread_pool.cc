@@ -8,7 +8,7 @@
 namespace chela {
 namespace {
 
-using Body = absl::FunctionRef<void(int64_t task)>;
+using Body = absl::FunctionRef<void(int64_t task, int32_t thread)>;
 
 // Ops of a step follow each other within a few microseconds.
 constexpr std::chrono::microseconds kSpin{40};
@@ -20,14 +20,48 @@ void Pause() {
 #endif
 }
 
+// What one thread fetches while it waits. Written by the caller of Run while
+// the thread may be reading: a torn pair fetches the wrong lines, no more.
+struct alignas(64) Hint {
+  std::atomic<const char*> data{nullptr};
+  std::atomic<int64_t> bytes{0};
+};
+
+// A thread's way through its hint.
+class Fetcher {
+ public:
+  explicit Fetcher(const Hint& hint) : hint_(hint) {}
+
+  // Fetches a few lines, or pauses where none is left.
+  void Step() {
+    constexpr int64_t kLine = 64;
+    constexpr int64_t kLines = 8;
+    const char* const data = hint_.data.load(std::memory_order_relaxed);
+    if (data != data_) {
+      data_ = data;
+      done_ = 0;
+    }
+    if (done_ >= hint_.bytes.load(std::memory_order_relaxed)) return Pause();
+    for (int64_t line = 0; line < kLines; ++line) {
+      __builtin_prefetch(data_ + done_ + line * kLine, 0, 2);
+    }
+    done_ += kLines * kLine;
+  }
+
+ private:
+  const Hint& hint_;
+  const char* data_ = nullptr;
+  int64_t done_ = 0;
+};
+
 // True as soon as ready() is; false once kSpin has passed.
 template <typename Ready>
-bool SpinUntil(Ready ready) {
+bool SpinUntil(Ready ready, Fetcher& fetcher) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (ready()) return true;
-      Pause();
+      fetcher.Step();
     }
   } while (std::chrono::steady_clock::now() < end);
   return ready();
@@ -41,10 +75,12 @@ bool SpinUntil(Ready ready) {
 // wakes late can neither take a task twice nor run one of a job that it has
 // not seen, and job and tasks may be read at any time.
 struct ThreadPool::Shared {
-  explicit Shared(int32_t count) : threads(static_cast<size_t>(count - 1)) {}
+  explicit Shared(int32_t count)
+      : hints(static_cast<size_t>(count)),
+        threads(static_cast<size_t>(count - 1)) {}
 
-  void Work();
-  void RunTasks();
+  void Work(int32_t thread);
+  void RunTasks(int32_t thread);
 
   alignas(64) std::atomic<uint64_t> claim{kIndexMask};
   std::atomic<const Body*> job{nullptr};
@@ -54,10 +90,12 @@ struct ThreadPool::Shared {
   alignas(64) std::atomic<uint32_t> jobs{0};
   std::atomic<int32_t> sleepers{0};
   std::atomic<bool> stop{false};
+  std::vector<Hint> hints;  // of each thread, the caller's first
+  Fetcher fetcher{hints[0]};
   std::vector<std::thread> threads;
 };
 
-void ThreadPool::Shared::RunTasks() {
+void ThreadPool::Shared::RunTasks(int32_t thread) {
   uint64_t at = claim.load(std::memory_order_acquire);
   for (;;) {
     const auto index = static_cast<int64_t>(at & kIndexMask);
@@ -66,7 +104,7 @@ void ThreadPool::Shared::RunTasks() {
                                      std::memory_order_acquire)) {
       continue;
     }
-    (*job.load(std::memory_order_relaxed))(index);
+    (*job.load(std::memory_order_relaxed))(index, thread);
     // The order of this and the next load against the caller's two, reversed,
     // is what keeps a wake-up from being lost.
     done.fetch_add(1, std::memory_order_seq_cst);
@@ -75,27 +113,29 @@ void ThreadPool::Shared::RunTasks() {
   }
 }
 
-void ThreadPool::Shared::Work() {
+void ThreadPool::Shared::Work(int32_t thread) {
+  Fetcher own(hints[static_cast<size_t>(thread)]);
   uint32_t seen = 0;
   while (true) {
     const auto changed = [&] {
       return jobs.load(std::memory_order_acquire) != seen;
     };
-    if (!SpinUntil(changed)) {
+    if (!SpinUntil(changed, own)) {
       sleepers.fetch_add(1, std::memory_order_seq_cst);
       jobs.wait(seen, std::memory_order_seq_cst);
       sleepers.fetch_sub(1, std::memory_order_seq_cst);
     }
     seen = jobs.load(std::memory_order_acquire);
     if (stop.load(std::memory_order_acquire)) return;
-    RunTasks();
+    RunTasks(thread);
   }
 }
 
 ThreadPool::ThreadPool(int32_t threads)
     : shared_(std::make_unique<Shared>(threads)) {
-  for (std::thread& thread : shared_->threads) {
-    thread = std::thread([shared = shared_.get()] { shared->Work(); });
+  for (int32_t i = 1; i < threads; ++i) {
+    shared_->threads[static_cast<size_t>(i - 1)] =
+        std::thread([shared = shared_.get(), i] { shared->Work(i); });
   }
 }
 
@@ -110,9 +150,21 @@ int32_t ThreadPool::threads() const {
   return static_cast<int32_t>(shared_->threads.size()) + 1;
 }
 
-void ThreadPool::Run(int64_t tasks, Body body) {
+void ThreadPool::FetchWhileWaiting(int32_t thread, const void* data,
+                                   int64_t bytes) {
+  Hint& hint = shared_->hints[static_cast<size_t>(thread)];
+  hint.data.store(static_cast<const char*>(data), std::memory_order_relaxed);
+  hint.bytes.store(bytes, std::memory_order_relaxed);
+}
+
+void ThreadPool::Run(int64_t tasks,
+                     absl::FunctionRef<void(int64_t task)> body) {
+  RunOnThreads(tasks, [&](int64_t task, int32_t) { body(task); });
+}
+
+void ThreadPool::RunOnThreads(int64_t tasks, Body body) {
   if (tasks <= 1 || shared_->threads.empty()) {
-    for (int64_t task = 0; task < tasks; ++task) body(task);
+    for (int64_t task = 0; task < tasks; ++task) body(task, 0);
     return;
   }
   Shared& shared = *shared_;
@@ -126,12 +178,12 @@ void ThreadPool::Run(int64_t tasks, Body body) {
   if (shared.sleepers.load(std::memory_order_seq_cst) > 0) {
     shared.jobs.notify_all();
   }
-  shared.RunTasks();
+  shared.RunTasks(0);
 
   const auto finished = [&] {
     return shared.done.load(std::memory_order_acquire) == count;
   };
-  if (!SpinUntil(finished)) {
+  if (!SpinUntil(finished, shared.fetcher)) {
     shared.caller_sleeps.store(true, std::memory_order_seq_cst);
     for (uint32_t done = shared.done.load(std::memory_order_seq_cst);
          done != count; done = shared.done.load(std::memory_order_seq_cst)) {

@@ -11,7 +11,9 @@ namespace chela {
 // A fixed set of threads that share the tasks of one call, the caller among
 // them. Waiting threads spin for some microseconds, since the ops of a step
 // follow each other closely, and then sleep, so that an idle server uses no
-// core and another process's work is not fought.
+// core and another process's work is not fought. While it spins, a thread
+// fetches what it was told it will read soon, so that memory is not idle while
+// the threads wait for each other.
 //
 // Threads: one thread calls Run; tasks must not call Run.
 class ThreadPool {
@@ -28,6 +30,15 @@ class ThreadPool {
   // any order, and returns when all are done. What a task computes must not
   // depend on which thread runs it.
   void Run(int64_t tasks, absl::FunctionRef<void(int64_t task)> body);
+  // The same, with the number of the thread that runs the task, in [0,
+  // threads()); the caller's is 0.
+  void RunOnThreads(int64_t tasks,
+                    absl::FunctionRef<void(int64_t task, int32_t thread)> body);
+
+  // Lets `thread` fetch [data, data + bytes) into its cache where it waits,
+  // from the next Run on. A hint only: the memory is never read, so it need not
+  // exist. Called by the thread that calls Run.
+  void FetchWhileWaiting(int32_t thread, const void* data, int64_t bytes);
 
  private:
   struct Shared;

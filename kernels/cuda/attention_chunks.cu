@@ -197,6 +197,8 @@ cudaError_t LaunchEmbedding(const EmbeddingRows& op, int32_t max_rows,
       return Launch(shape, Embed<__nv_bfloat16>, op);
     case DType::kF16:
       return Launch(shape, Embed<__half>, op);
+    case DType::kI8:
+      break;  // no such matrix is made here
   }
   return cudaErrorInvalidValue;
 }

@@ -149,6 +149,10 @@ absl::Status CudaBackend::Copy(const void* from, void* to, size_t bytes) {
 absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::Pack(
     std::span<const MatrixPart> parts, int64_t cols, DType dtype) {
   CHELA_RETURN_IF_ERROR(ValidatePack(parts, cols));
+  if (dtype == DType::kI8) {
+    return absl::UnimplementedError(
+        "pack: int8 weights on a CUDA device; want --weights auto there");
+  }
   CHELA_RETURN_IF_ERROR(Enter());
   return CudaMatrix::Make(parts, cols, dtype);
 }

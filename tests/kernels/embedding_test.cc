@@ -46,13 +46,14 @@ std::string Bytes(const std::vector<float>& values, DType dtype) {
   return bytes;
 }
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+constexpr DType kStoredTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
 
 using EmbeddingTest = KernelTest;
 
 TEST_P(EmbeddingTest, ReturnsTheRowsOfTheTable) {
   const std::vector<int32_t> tokens = {0, 44, 31, 32, 44};
-  for (const DType dtype : kDTypes) {
+  for (const DType dtype :
+       {DType::kF32, DType::kBF16, DType::kF16, DType::kI8}) {
     for (const int64_t width : {1, 7, 33, 64}) {
       SCOPED_TRACE(::testing::Message() << Name(dtype) << " " << width);
       const reference::Matrix table = RandomMatrix(45, width, dtype, 1);
@@ -76,8 +77,8 @@ TEST_P(EmbeddingTest, ReadsEveryStoredTypeIntoEveryPackedType) {
   const float special[] = {0x1p-24f, 0x1.8p-24f, 0x1p-140f, 1 + 0x1p-8f,
                            65504.0f, -0.0f,      0x1p-14f,  1 + 0x1p-11f};
   std::copy(std::begin(special), std::end(special), values.begin());
-  for (const DType stored : kDTypes) {
-    for (const DType packed : kDTypes) {
+  for (const DType stored : kStoredTypes) {
+    for (const DType packed : kStoredTypes) {
       SCOPED_TRACE(::testing::Message()
                    << Name(stored) << " to " << Name(packed));
       // One byte off, since a checkpoint aligns nothing.

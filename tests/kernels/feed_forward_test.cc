@@ -15,7 +15,8 @@
 namespace chela {
 namespace {
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16,
+                             DType::kI8};
 
 struct FeedForwardInputs {
   FeedForwardInputs(FeedForwardKind ffn, NormKind norm_kind, int64_t count,

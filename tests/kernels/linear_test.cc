@@ -50,7 +50,8 @@ std::vector<float> RunLinear(Backend& backend, const LinearInputs& in) {
   return RunLinear(backend, in, in.x);
 }
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16,
+                             DType::kI8};
 
 class LinearTest : public KernelTest {
  protected:
@@ -143,6 +144,46 @@ TEST_P(LinearTest, GivesAColumnTheSameBitsInEveryMatrix) {
   const std::vector<float> part = RunLinear(backend(), moved);
   for (int64_t row = 0; row < 3; ++row) {
     ExpectSameBits(RowsOf(part, 32, row, 1), RowsOf(all, 1, row * 33 + 1, 32));
+  }
+}
+
+// An int8 matrix of any numbers: each is at most half a step of its row's scale
+// off, and the product of the integers as close to its sum as any other's.
+TEST_P(LinearTest, QuantisesARowToTheNearestOf255Steps) {
+  constexpr int64_t kOutputs = 37;
+  constexpr int64_t kInputs = 90;
+  LinearInputs in(3, kOutputs, kInputs, DType::kI8);
+  in.weight.values = RandomFloats(kOutputs * kInputs, -3, 3, 9);
+  std::fill_n(in.weight.values.begin() + kInputs, kInputs, 0.0f);
+  for (float& x : in.x) x = static_cast<float>(std::round(16 * x)) / 16;
+  const std::vector<float> got = RunLinear(backend(), in);
+  for (int64_t row = 0; row < 3; ++row) {
+    for (int64_t n = 0; n < kOutputs; ++n) {
+      double largest = 0;
+      for (int64_t k = 0; k < kInputs; ++k) {
+        largest = std::max(largest, std::fabs(in.weight.at(n, k)));
+      }
+      const double step = largest / 127;
+      double sum = in.bias[static_cast<size_t>(n)];
+      double quantised = sum;
+      double size = std::fabs(sum);
+      double within = 0;
+      for (int64_t k = 0; k < kInputs; ++k) {
+        const double x = in.x[static_cast<size_t>(row * kInputs + k)];
+        const double w = in.weight.at(n, k);
+        const double q = step == 0 ? 0 : step * std::nearbyint(w / step);
+        sum += x * w;
+        quantised += x * q;
+        size += std::fabs(x * q);
+        within += std::fabs(x) * step / 2;
+      }
+      const double rounding = (kInputs + 4) * 0x1p-24 * size;
+      const double value = got[static_cast<size_t>(row * kOutputs + n)];
+      EXPECT_NEAR(value, sum, within + rounding) << row << " " << n;
+      // Closer than any one element rounded the other way would be, unless it
+      // lay halfway.
+      EXPECT_NEAR(value, quantised, rounding + 1e-6) << row << " " << n;
+    }
   }
 }
 

@@ -107,6 +107,12 @@ TEST_F(MachineTest, UsesNoMoreCoresThanAVersion1QuotaGives) {
   EXPECT_EQ(UsableCores(root_), 1);
 }
 
+TEST_F(MachineTest, ReadsWhatIsResident) {
+  EXPECT_EQ(ResidentBytes(root_), 0);
+  Write("/proc/self/status", "Name:\tx\nVmRSS:\t   2048 kB\nThreads:\t1\n");
+  EXPECT_EQ(ResidentBytes(root_), 2 * kMiB);
+}
+
 TEST_F(MachineTest, NamesTheProcessor) {
   EXPECT_EQ(ProcessorName(root_), "unknown CPU");
   Write("/proc/cpuinfo", "processor\t: 0\nmodel name\t: Some CPU 9\n");

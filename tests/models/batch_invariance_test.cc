@@ -1,143 +1,181 @@
-// What every backend promises: a sequence that is fed in the same pieces gives
-// the same bits alone, in any batch, in any slot. (That other pieces give the
-// same bits too is the CPU's own: model_invariance_test.cc.)
+// The same bits in any company: a model wide enough for every parallel path,
+// on each kernel set, with each kernel kind and type of matrix.
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <cstdint>
+#include <memory>
 #include <random>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "models/chela_model.h"
+#include "models/state_pool.h"
+#include "models/weights.h"
 #include "tests/models/running_model.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/kernel_test.h"
 
 namespace chela {
 namespace {
 
-using test_support::TinyConfig;
-using test_support::TinyModel;
-using Rows = std::vector<std::vector<float>>;
+constexpr int32_t kSlots = 33;
+constexpr int64_t kPrompt = 37;
+constexpr int64_t kGenerated = 6;
 
-constexpr int32_t kSequences = 21;  // more than one tile of rows
+ModelConfig Config(LongConvKind kind) {
+  ModelConfig config;
+  config.vocab_size = 500;
+  config.hidden_size = 144;
+  config.num_hidden_layers = 2;
+  config.num_heads = 2;
+  config.shared_dim = 40;
+  config.value_dim = 200;
+  config.intermediate_size = 180;
+  config.norm_eps = 1e-5f;
+  config.short_conv_kernel_size = 4;
+  config.long_conv_kind = kind;
+  config.long_conv_length = 128;
+  config.long_conv_base_length = kind == LongConvKind::kExplicit ? 0 : 8;
+  config.tie_word_embeddings = true;
+  config.bos_token_id = 1;
+  config.eos_token_id = 2;
+  config.torch_dtype = DType::kBF16;
+  return config;
+}
 
-struct Sequence {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> pieces;  // their sizes; they add up to the tokens
-  Rows alone;
+using Logits = std::vector<std::vector<float>>;
+
+// One process's worth of model: random weights, the same in every instance.
+class Instance {
+ public:
+  Instance(LongConvKind kind, DType matrices, CpuKernels kernels,
+           int32_t threads) {
+    BackendOptions options;
+    options.threads = threads;
+    options.max_kernels = kernels;
+    backend_ = *MakeBackend(options);
+    model_ = *ChelaModel::Create(
+        *backend_, *Weights::Random(*backend_, Config(kind), 3, matrices), 256);
+    pool_ = *StatePool::Create(*backend_, model_->config(), kSlots);
+  }
+
+  StatePool::Slot Acquire() { return *pool_->Acquire(); }
+
+  // Runs a step; the logits of the last row of each segment.
+  Logits Step(StepPlan plan) {
+    for (const Segment& segment : plan.segments) {
+      plan.logits_rows.push_back(segment.first_row + segment.rows - 1);
+    }
+    const auto vocab = static_cast<size_t>(model_->config().vocab_size);
+    std::vector<float> all(plan.segments.size() * vocab);
+    const absl::Status status = model_->Forward(plan, *pool_, all);
+    EXPECT_TRUE(status.ok()) << status;
+    Logits logits;
+    for (size_t i = 0; i < plan.segments.size(); ++i) {
+      const auto row = all.begin() + static_cast<std::ptrdiff_t>(i * vocab);
+      logits.emplace_back(row, row + static_cast<std::ptrdiff_t>(vocab));
+    }
+    return logits;
+  }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<ChelaModel> model_;
+  std::unique_ptr<StatePool> pool_;
 };
 
-class BatchInvarianceTest
-    : public testing::TestWithParam<std::tuple<LongConvKind, DType>> {
- protected:
-  BatchInvarianceTest()
-      : checkpoint_(Config()),
-        running_(checkpoint_.directory(),
-                 {.max_rows = 512, .slots = kSequences + 3}) {
-    std::mt19937_64 random(17);
-    for (uint64_t i = 0; i < kSequences; ++i) {
-      Sequence sequence;
-      // A prompt, then tokens one by one with a piece of a second turn between.
-      sequence.pieces = {static_cast<int32_t>(1 + random() % 30)};
-      for (uint64_t t = 0; t < 12 + i; ++t) {
-        sequence.pieces.push_back(random() % 9 == 0 ? 7 : 1);
-      }
-      int64_t count = 0;
-      for (const int32_t piece : sequence.pieces) count += piece;
-      sequence.tokens = RandomTokens(count, 258, 100 + i);
-      const StatePool::Slot slot = running_.Acquire();
-      int64_t first = 0;
-      for (const int32_t piece : sequence.pieces) {
-        for (auto& row : running_.Feed(slot, sequence.tokens, first, piece)) {
-          sequence.alone.push_back(std::move(row));
-        }
-        first += piece;
-      }
-      sequences_.push_back(std::move(sequence));
-    }
-  }
+void Append(StepPlan& plan, const StatePool::Slot& slot,
+            const std::vector<int32_t>& tokens, int64_t first, int64_t rows) {
+  plan.segments.push_back({slot.id(), static_cast<int32_t>(plan.tokens.size()),
+                           static_cast<int32_t>(rows), first});
+  plan.tokens.insert(plan.tokens.end(), tokens.begin() + first,
+                     tokens.begin() + first + rows);
+}
 
-  static ModelConfig Config() {
-    ModelConfig config = TinyConfig();
-    std::tie(config.long_conv_kind, config.torch_dtype) = GetParam();
-    if (config.long_conv_kind == LongConvKind::kExplicit) {
-      config.long_conv_length = 100;
-      config.long_conv_base_length = 0;
-    }
-    return config;
-  }
+// The sequence in question: a prompt read in one chunk, then tokens that are
+// given, so that every run takes the same way.
+std::vector<int32_t> Sequence() {
+  return RandomTokens(kPrompt + kGenerated, 500, 77);
+}
 
-  // All sequences at once; each takes part in a step with the given
-  // probability in percent.
-  void ExpectSameTogether(uint64_t seed, uint64_t percent);
-
-  TinyModel checkpoint_;
-  RunningModel running_;
-  std::vector<Sequence> sequences_;
-};
-
-void BatchInvarianceTest::ExpectSameTogether(uint64_t seed, uint64_t percent) {
-  struct Running {
-    const Sequence* sequence = nullptr;
-    StatePool::Slot slot;
-    size_t piece = 0;
-    Rows rows = {};
-  };
-  std::mt19937_64 random(seed);
-  std::vector<Running> all;
-  for (const Sequence& sequence : sequences_) {
-    all.push_back({.sequence = &sequence, .slot = running_.Acquire()});
-  }
-  std::shuffle(all.begin(), all.end(), random);
-  for (bool more = true; more;) {
-    more = false;
+// The logits of its prompt's end and of each later token, with `others` more
+// sequences in every step: some decode, some read a prompt, some are cancelled
+// between two steps and their slots taken over.
+Logits RunAmong(Instance& on, int32_t others, bool last_slot) {
+  std::mt19937 random(static_cast<uint32_t>(others));
+  std::vector<std::pair<StatePool::Slot, int64_t>> company;
+  const auto join = [&] { company.emplace_back(on.Acquire(), 0); };
+  StatePool::Slot mine;
+  if (!last_slot) mine = on.Acquire();
+  for (int32_t i = 0; i < others; ++i) join();
+  if (last_slot) mine = on.Acquire();
+  const std::vector<int32_t> tokens = Sequence();
+  const std::vector<int32_t> noise = RandomTokens(400, 500, 5);
+  Logits got;
+  for (int64_t at = 0; at < kPrompt + kGenerated;) {
+    const int64_t rows = at == 0 ? kPrompt : 1;
     StepPlan plan;
-    std::vector<Running*> owners;
-    for (Running& running : all) {
-      if (running.piece == running.sequence->pieces.size()) continue;
-      more = true;
-      if (random() % 100 >= percent) continue;
-      const int32_t piece = running.sequence->pieces[running.piece++];
-      const auto done = static_cast<int64_t>(running.rows.size());
-      plan.segments.push_back({running.slot.id(),
-                               static_cast<int32_t>(plan.tokens.size()), piece,
-                               done});
-      for (int64_t t = done; t < done + piece; ++t) {
-        plan.tokens.push_back(running.sequence->tokens[static_cast<size_t>(t)]);
-        owners.push_back(&running);
+    const size_t before = company.size() / 2;
+    for (size_t i = 0; i <= company.size(); ++i) {
+      if (i == before) Append(plan, mine, tokens, at, rows);
+      if (i == company.size()) break;
+      auto& [slot, seen] = company[i];
+      const int64_t more = 1 + static_cast<int64_t>(random() % 4 == 0 ? 5 : 0);
+      Append(plan, slot, noise, seen, more);
+      seen += more;
+    }
+    got.push_back(on.Step(plan)[before]);
+    at += rows;
+    if (company.empty()) continue;
+    // Cancelled; another request begins in the slot that is free now.
+    auto& victim = company[random() % company.size()];
+    victim.first = StatePool::Slot();
+    victim = {on.Acquire(), 0};
+  }
+  return got;
+}
+
+class BatchInvarianceTest : public testing::TestWithParam<
+                                std::tuple<BackendCase, LongConvKind, DType>> {
+ protected:
+  static std::unique_ptr<Instance> Make(int32_t threads) {
+    const auto& [backend, kind, matrices] = GetParam();
+    return std::make_unique<Instance>(kind, matrices,
+                                      backend.options.max_kernels, threads);
+  }
+};
+
+TEST_P(BatchInvarianceTest, AloneAndInAnyCompanyOnAnyNumberOfThreads) {
+  const Logits alone = RunAmong(*Make(1), 0, false);
+  ASSERT_EQ(alone.size(), static_cast<size_t>(kGenerated) + 1);
+  for (const int32_t threads : {1, 2, 5}) {
+    const std::unique_ptr<Instance> on = Make(threads);
+    for (const int32_t others : {0, 1, 7, 12, 32}) {
+      for (const bool last_slot : {false, true}) {
+        EXPECT_EQ(RunAmong(*on, others, last_slot), alone)
+            << threads << " threads, " << others << " others";
       }
     }
-    if (plan.tokens.empty()) continue;
-    Rows rows = running_.Step(std::move(plan));
-    for (size_t i = 0; i < rows.size(); ++i) {
-      owners[i]->rows.push_back(std::move(rows[i]));
-    }
-  }
-  for (const Running& running : all) {
-    EXPECT_EQ(running.rows, running.sequence->alone);
   }
 }
 
-TEST_P(BatchInvarianceTest, EveryBatchGivesASequenceTheBitsItGetsAlone) {
-  for (const auto& [seed, percent] : std::vector<std::pair<uint64_t, uint64_t>>{
-           {1, 100}, {2, 60}, {3, 30}, {4, 8}}) {
-    SCOPED_TRACE(percent);
-    ExpectSameTogether(seed, percent);
-  }
+using Case = BatchInvarianceTest::ParamType;
+
+std::string CaseName(const testing::TestParamInfo<Case>& test) {
+  const auto& [backend, kind, matrices] = test.param;
+  return std::string(backend.name) +
+         (kind == LongConvKind::kExplicit ? "Explicit" : "Hierarchical") +
+         Name(matrices);
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Kinds, BatchInvarianceTest,
-    testing::Combine(testing::Values(LongConvKind::kExplicit,
-                                     LongConvKind::kHierarchical),
-                     testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
-    [](const auto& test) {
-      return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
-                             ? "Explicit"
-                             : "Hierarchical") +
-             Name(std::get<1>(test.param));
-    });
+    Matrix, BatchInvarianceTest,
+    testing::Combine(testing::ValuesIn(EveryBackend()),
+                     testing::Values(LongConvKind::kHierarchical,
+                                     LongConvKind::kExplicit),
+                     testing::Values(DType::kBF16, DType::kI8, DType::kF32)),
+    CaseName);
 
 }  // namespace
 }  // namespace chela

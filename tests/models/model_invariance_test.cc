@@ -108,6 +108,16 @@ TEST_P(ModelInvarianceTest, APoisonedSlotStartsFromZero) {
   EXPECT_EQ(running_.Run(again, tokens_, 32), whole_);
 }
 
+TEST_P(ModelInvarianceTest, ACancelledPromptLeavesNothingBehind) {
+  for (const int32_t read : {1, 31, 64, 149}) {
+    auto slot = running_.Acquire();
+    running_.Feed(slot, RandomTokens(kTokens, 258, 50), 0, read);
+    slot = StatePool::Slot();
+    slot = running_.Acquire();
+    EXPECT_EQ(running_.Run(slot, tokens_, 40), whole_) << read;
+  }
+}
+
 // Three sequences share steps, each at its own pace and position; the fourth
 // slot holds NaN throughout.
 TEST_P(ModelInvarianceTest, AnyBatchGivesTheSameBits) {

@@ -21,6 +21,8 @@ Format FormatOf(DType dtype) {
       return {7, -126, 127};
     case DType::kF16:
       return {10, -14, 15};
+    case DType::kI8:
+      break;  // no format of its own
   }
   return {};
 }

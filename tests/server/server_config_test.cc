@@ -103,7 +103,7 @@ TEST(ServerConfigTest, NamesFlagFoundAndWantedForEachBadFlag) {
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"--threads", "-1"},         {"--threads", "2.5"},
       {"--device", "tpu"},         {"--device", "cuda:x"},
-      {"--weights", "int8"},       {"--listen", "50051"},
+      {"--weights", "int4"},       {"--listen", "50051"},
       {"--listen", "[::1:5"},      {"--metrics-listen", "a:70000"},
       {"--max-batch-tokens", "8"}, {"--drain-grace", "1"},
       {"--drain-timeout", "1h"},   {"--log-format", "xml"},
@@ -202,6 +202,10 @@ TEST(ModelSearchTest, NamesAllFourPlacesWithoutAModel) {
 TEST(ModelSearchTest, NamesAModelAfterItsFolder) {
   EXPECT_EQ(BaseName("/models/demo/"), "demo");
   EXPECT_EQ(BaseName("/models/demo"), "demo");
+}
+
+TEST(ResidentBoundTest, IsAQuarterAboveWhatIsHeldAnd200Megabytes) {
+  EXPECT_EQ(ResidentBound(4000, 8000), 15000 + 200'000'000);
 }
 
 TEST(DefaultSequencesTest, TakesAQuarterOfACpusFreeMemory) {

@@ -98,6 +98,16 @@ reference::Matrix RandomMatrix(int64_t rows, int64_t cols, DType dtype,
                                uint32_t seed) {
   reference::Matrix matrix{rows, cols, dtype,
                            RandomFloats(rows * cols, -1, 1, seed)};
+  if (dtype == DType::kI8) {
+    // Integers times a power of two, the largest of a row 127 of it: what
+    // packing makes of them is the same again.
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const float scale = std::ldexp(1.0f, static_cast<int>(i / cols % 5) - 9);
+      float& value = matrix.values[static_cast<size_t>(i)];
+      value = i % cols == 0 ? 127 * scale : std::round(127 * value) * scale;
+    }
+    return matrix;
+  }
   for (float& value : matrix.values) {
     value = static_cast<float>(reference::RoundTo(dtype, value));
   }

@@ -73,7 +73,7 @@ class Tensor {
 std::vector<float> RandomFloats(int64_t size, float low, float high,
                                 uint32_t seed);
 
-// A random matrix, entries in [-1, 1) rounded to `dtype`.
+// A random matrix, entries in [-1, 1) that `dtype` holds.
 reference::Matrix RandomMatrix(int64_t rows, int64_t cols, DType dtype,
                                uint32_t seed);
 // The same matrix packed for a backend.

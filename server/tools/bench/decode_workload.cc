@@ -1,6 +1,7 @@
 #include "server/tools/bench/decode_workload.h"
 
 #include <algorithm>
+#include <chrono>
 #include <random>
 #include <span>
 #include <utility>
@@ -59,8 +60,8 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
 absl::Status DecodeWorkload::AddCopy(uint64_t seed) {
   absl::StatusOr<std::unique_ptr<Weights>> weights =
       options_.model_dir.empty()
-          ? Weights::Random(*backend_, options_.config, seed)
-          : Weights::Load(*backend_, options_.model_dir);
+          ? Weights::Random(*backend_, options_.config, seed, options_.matrices)
+          : Weights::Load(*backend_, options_.model_dir, options_.matrices);
   if (!weights.ok()) return weights.status();
   absl::StatusOr<std::unique_ptr<ChelaModel>> model =
       ChelaModel::Create(*backend_, *std::move(weights),
@@ -114,6 +115,8 @@ void DecodeWorkload::SetPositions(int32_t batch, int64_t position, bool spread,
     }
   }
   turn_ = 0;
+  sampling_seconds_ = 0;
+  steps_ = 0;
 }
 
 absl::StatusOr<std::vector<float>> DecodeWorkload::State(int32_t row) {
@@ -137,23 +140,35 @@ absl::Status DecodeWorkload::Step() {
   const std::span<float> logits =
       std::span<float>(logits_).first(rows * config().vocab_size);
   if (copy.model->draws_tokens()) {
-    copy.plan.draws.resize(rows);
-    for (size_t row = 0; row < rows; ++row) {
-      copy.plan.draws[row] = {static_cast<float>(options_.temperature),
-                              UniformDraw(row, 0, copy.step)};
-    }
-    drawn_.resize(rows);
-    CHELA_RETURN_IF_ERROR(
-        copy.model->Forward(copy.plan, *copy.pool, logits, drawn_));
-    copy.plan.tokens = drawn_;
+    CHELA_RETURN_IF_ERROR(StepWithDraws(copy, logits));
   } else {
     CHELA_RETURN_IF_ERROR(copy.model->Forward(copy.plan, *copy.pool, logits));
+    const auto start = std::chrono::steady_clock::now();
     for (size_t row = 0; row < rows; ++row) {
       copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
     }
+    const std::chrono::duration<double> sampling =
+        std::chrono::steady_clock::now() - start;
+    sampling_seconds_ += sampling.count();
   }
   for (Segment& segment : copy.plan.segments) ++segment.position;
+  ++steps_;
   ++copy.step;
+  return absl::OkStatus();
+}
+
+absl::Status DecodeWorkload::StepWithDraws(Copy& copy,
+                                           std::span<float> logits) {
+  const size_t rows = copy.plan.tokens.size();
+  copy.plan.draws.resize(rows);
+  for (size_t row = 0; row < rows; ++row) {
+    copy.plan.draws[row] = {static_cast<float>(options_.temperature),
+                            UniformDraw(row, 0, copy.step)};
+  }
+  drawn_.resize(rows);
+  CHELA_RETURN_IF_ERROR(
+      copy.model->Forward(copy.plan, *copy.pool, logits, drawn_));
+  copy.plan.tokens = drawn_;
   return absl::OkStatus();
 }
 

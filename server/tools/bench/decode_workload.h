@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,7 @@ namespace chela::bench {
 struct WorkloadOptions {
   std::string model_dir;  // a checkpoint; empty: random weights of `config`
   ModelConfig config;
+  std::optional<DType> matrices;  // as Weights::Load takes it
   BackendOptions backend;
   int32_t max_batch = 1;
   int32_t max_chunk = 256;  // tokens of a prefill step
@@ -51,6 +54,11 @@ class DecodeWorkload {
   // One token for each sequence of the copy whose turn it is: from the plan to
   // the sampled ids.
   absl::Status Step();
+  // Of the steps since Seed or SetPositions, what sampling took of each on
+  // average.
+  double sampling_seconds() const {
+    return steps_ == 0 ? 0 : sampling_seconds_ / static_cast<double>(steps_);
+  }
 
   // Reads a prompt of `tokens` tokens from position 0 in chunks, up to the
   // first sampled token.
@@ -77,6 +85,7 @@ class DecodeWorkload {
   explicit DecodeWorkload(const WorkloadOptions& options) : options_(options) {}
   absl::Status AddCopy(uint64_t seed);
   int32_t Sample(int64_t row, int64_t draw);
+  absl::Status StepWithDraws(Copy& copy, std::span<float> logits);
 
   const WorkloadOptions options_;
   std::unique_ptr<Backend> backend_;  // outlives the copies
@@ -85,6 +94,8 @@ class DecodeWorkload {
   std::vector<float> logits_;
   std::vector<int32_t> drawn_;  // by a backend that draws tokens
   size_t turn_ = 0;
+  double sampling_seconds_ = 0;
+  int64_t steps_ = 0;
 };
 
 }  // namespace chela::bench

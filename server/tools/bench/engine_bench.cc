@@ -57,6 +57,7 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> Load(
     workload.config = *std::move(config);
   }
   workload.backend = options.backend;
+  if (options.int8_weights) workload.matrices = DType::kI8;
   workload.max_batch =
       *std::max_element(options.batches.begin(), options.batches.end());
   workload.max_chunk = static_cast<int32_t>(
@@ -87,7 +88,7 @@ absl::StatusOr<PairOptions> PlanPairs(const EngineBenchOptions& options,
 absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
                                int64_t position, DecodeWorkload& workload,
                                Ceiling& ceiling) {
-  const StepBytes bytes(workload.config());
+  const StepBytes bytes(workload.config(), workload.weights().head().dtype());
   CHELA_RETURN_IF_ERROR(
       workload.Seed(batch, position, options.spread, bytes.Period()));
   // The explicit kind repeats after M steps; its tiles are spread so that a
@@ -108,6 +109,7 @@ absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
   row["tokens_per_second"] = batch *
                              static_cast<double>(result->step_seconds.size()) /
                              result->total_seconds;
+  row["sampling_seconds_mean"] = workload.sampling_seconds();
   row["weight_bytes"] = bytes.Weights(batch, options.spread);
   row["state_bytes_per_sequence"] = workload.state_bytes();
   row["state_traffic_bytes_per_token"] = bytes.State();
@@ -161,6 +163,7 @@ json Describe(const DecodeWorkload& workload) {
             {"threads", info.threads}}},
           {"model", json::parse(config.ToJson(), nullptr, false)},
           {"parameters", config.parameters()},
+          {"matrices", Name(workload.weights().head().dtype())},
           {"weight_bytes_in_memory", workload.weights().size_bytes()},
           {"weight_copies", workload.copies()}};
 }

@@ -21,7 +21,8 @@ struct EngineBenchOptions {
   std::vector<int64_t> positions = {1024};
   std::vector<int64_t> prefill_tokens = {2048};
   std::vector<int64_t> chunks = {kChunkTokens};
-  bool spread = false;  // the sequences of a batch at different positions
+  bool int8_weights = false;  // else the model's type
+  bool spread = false;        // the sequences of a batch at different positions
   BackendOptions backend;
   double temperature = 1;
   double seconds = 0.5;  // of each half of a pair, at least

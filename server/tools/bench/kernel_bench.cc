@@ -11,22 +11,29 @@
 #include "server/tools/bench/ceiling.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/kernel_cases.h"
+#include "server/tools/bench/onednn_product.h"
 #include "server/tools/bench/paired_runs.h"
+#include "server/tools/bench/product_bench.h"
 
 namespace chela::bench {
 namespace {
 
 using nlohmann::json;
 
-absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
-                                 const KernelCase& kernel, Ceiling& ceiling) {
+PairOptions PlanOf(const KernelBenchOptions& options) {
   PairOptions plan;
   plan.seconds = options.seconds;
   plan.pairs = options.pairs;
   plan.warm_up_seconds = options.seconds;
+  return plan;
+}
+
+absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
+                                 const KernelCase& kernel, Ceiling& ceiling) {
   int64_t call = 0;
   absl::StatusOr<PairedResult> result =
-      RunPairs(plan, kernel.bytes, ceiling, [&] { return kernel.run(call++); });
+      RunPairs(PlanOf(options), kernel.bytes, ceiling,
+               [&] { return kernel.run(call++); });
   if (!result.ok()) return result.status();
   json row = result->ToJson();
   row["op"] = kernel.op;
@@ -37,11 +44,16 @@ absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
 
 absl::Status MeasureSize(const KernelBenchOptions& options,
                          const std::string& size, Backend& backend,
-                         Ceiling& ceiling, const Output& output, json* rows) {
+                         Ceiling& ceiling, const Output& output, json* object) {
   absl::StatusOr<ModelConfig> config =
       NamedSize(size, LongConvKind::kHierarchical);
   if (!config.ok()) return config.status();
   for (const int32_t m : options.rows) {
+    absl::StatusOr<json> products = MeasureProducts(
+        size, *config, m, PlanOf(options), backend, ceiling, output);
+    if (!products.ok()) return products.status();
+    (*object)["products"].push_back(*std::move(products));
+    if (options.products_only) continue;
     absl::StatusOr<std::vector<KernelCase>> cases =
         MakeKernelCases(backend, *config, m, options.position);
     if (!cases.ok()) return cases.status();
@@ -58,7 +70,7 @@ absl::Status MeasureSize(const KernelBenchOptions& options,
           (*row)["share_of_ceiling"].get<double>(),
           (*row)["share_iqr"].get<double>(),
           (*row)["conclusive"].get<bool>() ? "" : "inconclusive"));
-      rows->push_back(*std::move(row));
+      (*object)["rows"].push_back(*std::move(row));
     }
   }
   return absl::OkStatus();
@@ -87,10 +99,12 @@ absl::Status RunKernelBench(const KernelBenchOptions& options,
                    {"device", info.device},
                    {"kernels", info.kernels},
                    {"threads", info.threads}}},
+                 {"peer", OneDnnProduct::Available() ? "oneDNN" : ""},
+                 {"products", json::array()},
                  {"rows", json::array()}};
   for (const std::string& size : options.sizes) {
-    CHELA_RETURN_IF_ERROR(MeasureSize(options, size, **backend, **ceiling,
-                                      output, &object["rows"]));
+    CHELA_RETURN_IF_ERROR(
+        MeasureSize(options, size, **backend, **ceiling, output, &object));
   }
   return output.Write(object);
 }

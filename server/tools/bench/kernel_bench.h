@@ -16,6 +16,7 @@ struct KernelBenchOptions {
   std::vector<std::string> sizes = {"125m", "350m"};  // named sizes
   std::vector<int32_t> rows = {1, 8, 32};             // decode rows, "M"
   int64_t position = 1024;
+  bool products_only = false;
   BackendOptions backend;
   double seconds = 0.1;  // of each half of a pair
   int32_t pairs = 7;
@@ -24,8 +25,9 @@ struct KernelBenchOptions {
 // For every size, op and number of rows: the time of one call and its share of
 // the read ceiling, measured beside it. Weights and states of an op take turns
 // with copies, eight last-level caches in all. Bytes are what the op must move:
-// weights once, states read and written; no activations. INVALID_ARGUMENT for
-// an unknown size or a row count outside 1 .. 4096.
+// weights once, states read and written; no activations. The plain products
+// come first, beside oneDNN where the build has it (product_bench.h).
+// INVALID_ARGUMENT for an unknown size or a row count outside 1 .. 4096.
 absl::Status RunKernelBench(const KernelBenchOptions& options,
                             const Output& output);
 

@@ -1,6 +1,8 @@
 #ifndef CHELA_SERVER_TOOLS_BENCH_KERNEL_CASE_DATA_H_
 #define CHELA_SERVER_TOOLS_BENCH_KERNEL_CASE_DATA_H_
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <random>
@@ -9,8 +11,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "server/tools/bench/host.h"
 
 namespace chela::bench {
+
+// Copies that together are past the caches; enough of them is enough.
+inline int64_t CopiesPastCaches(double bytes) {
+  const double wanted = 8.0 * static_cast<double>(LastLevelCacheBytes());
+  return std::clamp<int64_t>(static_cast<int64_t>(std::ceil(wanted / bytes)), 1,
+                             4096);
+}
 
 // Everything that one case works on, shared by the copies of its closure.
 // Allocation failures are kept in `status` and checked once at the end.

@@ -7,20 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
-#include "server/tools/bench/host.h"
 #include "server/tools/bench/kernel_case_data.h"
 
 namespace chela::bench {
 namespace {
 
 constexpr double kFloat = 4;
-
-// Copies that together are past the caches; enough of them is enough.
-int64_t Copies(double bytes) {
-  const double wanted = 8.0 * static_cast<double>(LastLevelCacheBytes());
-  return std::clamp<int64_t>(static_cast<int64_t>(std::ceil(wanted / bytes)), 1,
-                             4096);
-}
 
 class CaseMaker {
  public:
@@ -79,7 +71,7 @@ class CaseMaker {
     const int64_t d = config_.hidden_size;
     const int32_t taps = config_.short_conv_kernel_size;
     const double state = kFloat * static_cast<double>(taps * d);
-    const int64_t copies = Copies(rows_ * state);
+    const int64_t copies = CopiesPastCaches(rows_ * state);
     ShortConvolution op;
     op.width = config_.hidden_size;
     op.taps = taps;
@@ -107,7 +99,8 @@ class CaseMaker {
                           fired * (static_cast<double>(base) / 2 + 3));
     const double taps = kFloat * static_cast<double>(d) *
                         (static_cast<double>(base) * (1 + fired / 2) + 1);
-    const int64_t copies = Copies(kFloat * static_cast<double>(slot) * rows_);
+    const int64_t copies =
+        CopiesPastCaches(kFloat * static_cast<double>(slot) * rows_);
     HierarchicalConvolution op;
     op.width = config_.hidden_size;
     op.base_length = config_.long_conv_base_length;
@@ -126,7 +119,7 @@ class CaseMaker {
   void Product(const char* name, int64_t outputs, int64_t inputs) {
     auto data = NewData();
     const double bytes = MatrixBytes(outputs, inputs);
-    const int64_t copies = Copies(bytes);
+    const int64_t copies = CopiesPastCaches(bytes);
     data->AddMatrices(outputs, inputs, copies, &data->first);
     Linear op;
     op.x = data->Floats(rows_ * inputs);
@@ -145,7 +138,8 @@ class CaseMaker {
     const int64_t v = config_.value_dim;
     const int64_t slot = int64_t{config_.num_heads} * config_.key_dim() *
                          config_.head_value_dim();
-    const int64_t copies = Copies(kFloat * static_cast<double>(slot) * rows_);
+    const int64_t copies =
+        CopiesPastCaches(kFloat * static_cast<double>(slot) * rows_);
     LinearAttention op;
     op.heads = config_.num_heads;
     op.key_dim = config_.key_dim();
@@ -173,7 +167,7 @@ class CaseMaker {
     const int64_t d = config_.hidden_size;
     const int64_t v = config_.value_dim;
     const double bytes = MatrixBytes(d, v);
-    const int64_t copies = Copies(bytes);
+    const int64_t copies = CopiesPastCaches(bytes);
     data->AddMatrices(d, v, copies, &data->first);
     GatedOutput op;
     op.x = data->Floats(rows_ * v);
@@ -192,7 +186,7 @@ class CaseMaker {
     const int64_t d = config_.hidden_size;
     const int64_t f = config_.intermediate_size;
     const double bytes = MatrixBytes(3 * f, d);
-    const int64_t copies = Copies(bytes);
+    const int64_t copies = CopiesPastCaches(bytes);
     data->AddMatrices(2 * f, d, copies, &data->first);
     data->AddMatrices(d, f, copies, &data->second);
     FeedForward op;
@@ -213,7 +207,7 @@ class CaseMaker {
     const int64_t d = config_.hidden_size;
     const int64_t vocab = config_.vocab_size;
     const double bytes = MatrixBytes(vocab, d);
-    const int64_t copies = Copies(bytes);
+    const int64_t copies = CopiesPastCaches(bytes);
     data->AddMatrices(vocab, d, copies, &data->first);
     for (int32_t row = 0; row < rows_; ++row) data->row_ids.push_back(row);
     LogitsHead op;

@@ -86,6 +86,11 @@ CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
   list("--position", options.positions, "Tokens each of them has behind it");
   list("--prefill", options.prefill_tokens, "Prompt lengths; 0: none");
   list("--chunk", options.chunks, "Tokens of one prefill step");
+  command
+      ->add_option("--weights", options.int8_weights,
+                   "Type of the matrices: auto (the model's), int8")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, bool>{{"auto", false}, {"int8", true}}));
   command->add_flag("--spread", options.spread,
                     "Spread a batch's positions over a period of the long "
                     "convolution");
@@ -113,6 +118,9 @@ CLI::App* AddKernels(CLI::App& app, chela::bench::KernelBenchOptions& options) {
   command->add_option("--rows", options.rows, "Decode rows of a step")
       ->delimiter(',')
       ->capture_default_str();
+  command->add_flag("--products", options.products_only,
+                    "Only the matrix products (beside oneDNN in a build with "
+                    "CHELA_ONEDNN)");
   command->add_option("--position", options.position, "Of the sequences")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

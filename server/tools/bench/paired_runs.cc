@@ -16,13 +16,23 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+using StepFunction = absl::FunctionRef<absl::Status()>;
+
 struct Pair {
   std::vector<double> step_seconds;
-  double ceiling = 0;
+  std::vector<double> peer_seconds;
+  std::vector<double> ceilings;
   bool disturbed = false;
 };
 
-absl::Status RunSteps(double seconds, absl::FunctionRef<absl::Status()> step,
+// What is measured in turns.
+struct Subjects {
+  StepFunction step;
+  const StepFunction* peer;  // may be null
+  Ceiling& ceiling;
+};
+
+absl::Status RunSteps(double seconds, StepFunction step,
                       std::vector<double>* step_seconds) {
   const auto start = Clock::now();
   do {
@@ -33,14 +43,35 @@ absl::Status RunSteps(double seconds, absl::FunctionRef<absl::Status()> step,
   return absl::OkStatus();
 }
 
-absl::StatusOr<Pair> RunPair(double seconds, bool steps_first, Ceiling& ceiling,
-                             absl::FunctionRef<absl::Status()> step) {
+// One slice of the step, the peer and the ceiling each, or the other way round.
+absl::Status RunSlice(double seconds, bool backwards, const Subjects& subjects,
+                      Pair* pair) {
+  for (int i = 0; i < 3; ++i) {
+    const int turn = backwards ? 2 - i : i;
+    if (turn == 0) {
+      CHELA_RETURN_IF_ERROR(
+          RunSteps(seconds, subjects.step, &pair->step_seconds));
+    } else if (turn == 1 && subjects.peer != nullptr) {
+      CHELA_RETURN_IF_ERROR(
+          RunSteps(seconds, *subjects.peer, &pair->peer_seconds));
+    } else if (turn == 2) {
+      pair->ceilings.push_back(subjects.ceiling.Measure(seconds));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Pair> RunPair(double seconds, bool backwards,
+                             const Subjects& subjects) {
   Pair pair;
   const double others = ReadCoreTimes().others_seconds;
   const auto start = Clock::now();
-  if (!steps_first) pair.ceiling = ceiling.Measure(seconds);
-  CHELA_RETURN_IF_ERROR(RunSteps(seconds, step, &pair.step_seconds));
-  if (steps_first) pair.ceiling = ceiling.Measure(seconds);
+  const int slices =
+      2 * std::max(1, static_cast<int>(seconds / (2 * kSliceSeconds)));
+  for (int slice = 0; slice < slices; ++slice) {
+    CHELA_RETURN_IF_ERROR(RunSlice(
+        seconds / slices, backwards != (slice % 2 == 1), subjects, &pair));
+  }
   // The system counts in ticks of 10 ms: two of them are none.
   const double allowed =
       std::max(0.02, 0.02 * HostCores() * SecondsSince(start));
@@ -70,9 +101,17 @@ PairedResult Evaluate(std::vector<Pair> pairs, double bytes) {
   }
   std::vector<double> shares;
   std::vector<double> ceilings;
+  std::vector<double> peers;
   for (const Pair& pair : pairs) {
-    shares.push_back(bytes / Percentile(pair.step_seconds, 0.5) / pair.ceiling);
-    ceilings.push_back(pair.ceiling);
+    const double step = Percentile(pair.step_seconds, 0.5);
+    ceilings.push_back(Percentile(pair.ceilings, 0.5));
+    shares.push_back(bytes / step / ceilings.back());
+    if (!pair.peer_seconds.empty()) {
+      peers.push_back(Percentile(pair.peer_seconds, 0.5) / step);
+      result.peer_seconds.insert(result.peer_seconds.end(),
+                                 pair.peer_seconds.begin(),
+                                 pair.peer_seconds.end());
+    }
     for (const double seconds : pair.step_seconds) {
       result.step_seconds.push_back(seconds);
       result.total_seconds += seconds;
@@ -81,32 +120,42 @@ PairedResult Evaluate(std::vector<Pair> pairs, double bytes) {
   result.pairs = static_cast<int32_t>(pairs.size());
   result.share = Summarize(shares);
   result.ceiling = Summarize(ceilings);
+  result.peer = Summarize(peers);
   return result;
 }
 
 }  // namespace
 
 nlohmann::json PairedResult::ToJson() const {
-  return {{"step_seconds_p50", Percentile(step_seconds, 0.5)},
-          {"step_seconds_p99", Percentile(step_seconds, 0.99)},
-          {"steps", step_seconds.size()},
-          {"share_of_ceiling", share.median},
-          {"share_min", share.min},
-          {"share_max", share.max},
-          {"share_iqr", share.iqr},
-          {"conclusive", conclusive},
-          {"ceiling_bytes_per_second", ceiling.median},
-          {"pairs", pairs},
-          {"disturbed_pairs", disturbed_pairs},
-          {"warm", warm}};
+  nlohmann::json row = {{"step_seconds_p50", Percentile(step_seconds, 0.5)},
+                        {"step_seconds_p99", Percentile(step_seconds, 0.99)},
+                        {"steps", step_seconds.size()},
+                        {"share_of_ceiling", share.median},
+                        {"share_min", share.min},
+                        {"share_max", share.max},
+                        {"share_iqr", share.iqr},
+                        {"conclusive", conclusive},
+                        {"ceiling_bytes_per_second", ceiling.median},
+                        {"pairs", pairs},
+                        {"disturbed_pairs", disturbed_pairs},
+                        {"warm", warm}};
+  if (peer_seconds.empty()) return row;
+  row["peer_seconds_p50"] = Percentile(peer_seconds, 0.5);
+  row["peer_ratio"] = peer.median;
+  row["peer_ratio_min"] = peer.min;
+  row["peer_ratio_max"] = peer.max;
+  row["peer_ratio_iqr"] = peer.iqr;
+  return row;
 }
 
-absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
-                                      Ceiling& ceiling,
-                                      absl::FunctionRef<absl::Status()> step) {
+namespace {
+
+absl::StatusOr<PairedResult> Run(const PairOptions& options, double bytes,
+                                 const Subjects& subjects) {
   std::vector<double> warm_up;
-  CHELA_RETURN_IF_ERROR(RunSteps(options.warm_up_seconds, step, &warm_up));
-  const bool warm = WarmUp(options.seconds, ceiling);
+  CHELA_RETURN_IF_ERROR(
+      RunSteps(options.warm_up_seconds, subjects.step, &warm_up));
+  const bool warm = WarmUp(options.seconds, subjects.ceiling);
 
   std::vector<Pair> pairs;
   int64_t steps = 0;
@@ -115,7 +164,7 @@ absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
   while ((kept < options.pairs || steps < options.min_steps) &&
          disturbed < 2 * options.pairs) {
     absl::StatusOr<Pair> pair =
-        RunPair(options.seconds, pairs.size() % 2 == 0, ceiling, step);
+        RunPair(options.seconds, pairs.size() % 2 == 1, subjects);
     if (!pair.ok()) return pair.status();
     if (pair->disturbed) {
       ++disturbed;
@@ -127,8 +176,24 @@ absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
   }
   PairedResult result = Evaluate(std::move(pairs), bytes);
   result.warm = warm;
-  result.conclusive = kept >= options.pairs && result.share.conclusive();
+  result.conclusive = kept >= options.pairs && result.share.conclusive() &&
+                      (subjects.peer == nullptr || result.peer.conclusive());
   return result;
+}
+
+}  // namespace
+
+absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
+                                      Ceiling& ceiling,
+                                      absl::FunctionRef<absl::Status()> step) {
+  return Run(options, bytes, {step, nullptr, ceiling});
+}
+
+absl::StatusOr<PairedResult> RunPairs(const PairOptions& options, double bytes,
+                                      Ceiling& ceiling,
+                                      absl::FunctionRef<absl::Status()> step,
+                                      absl::FunctionRef<absl::Status()> peer) {
+  return Run(options, bytes, {step, &peer, ceiling});
 }
 
 }  // namespace chela::bench

@@ -40,14 +40,20 @@ double ExplicitStateFloats(int64_t ring) {
 
 }  // namespace
 
+double StepBytes::MatrixBytes(double elements, double outputs) const {
+  return elements * static_cast<double>(SizeOf(matrices_)) +
+         (matrices_ == DType::kI8 ? kFloat * outputs : 0);
+}
+
 double StepBytes::LayerMatrices() const {
   const double d = config_.hidden_size;
   const double v = config_.value_dim;
   const double rows = static_cast<double>(config_.projection_rows());
   const double products = config_.ffn == FeedForwardKind::kSwiglu ? 3 : 2;
-  const double elements = rows * d + 2 * v * d +
-                          products * config_.intermediate_size * d + rows + v;
-  return elements * static_cast<double>(SizeOf(config_.torch_dtype));
+  const double f = config_.intermediate_size;
+  const double elements = rows * d + 2 * v * d + products * f * d;
+  return MatrixBytes(elements, rows + v + d + (products - 1) * f + d) +
+         (rows + v) * static_cast<double>(SizeOf(config_.torch_dtype));
 }
 
 double StepBytes::LayerVectors() const {
@@ -80,13 +86,13 @@ double StepBytes::LayerTaps(int32_t batch, bool spread) const {
 
 double StepBytes::Weights(int32_t batch, bool spread) const {
   const double d = config_.hidden_size;
-  const double size = static_cast<double>(SizeOf(config_.torch_dtype));
   const double layer =
       LayerMatrices() + LayerVectors() + LayerTaps(batch, spread);
-  const double head = config_.vocab_size * d * size;
+  const double vocab = config_.vocab_size;
+  const double head = MatrixBytes(vocab * d, vocab);
   // A tied embedding row is part of the head that was read already, but at the
   // other end of a step that has emptied the caches in between.
-  const double embedding = batch * d * size;
+  const double embedding = MatrixBytes(batch * d, batch);
   const double final_norm =
       kFloat * d * (config_.norm == NormKind::kLayer ? 2 : 1);
   return config_.num_hidden_layers * layer + head + embedding + final_norm;

@@ -14,9 +14,10 @@ namespace chela::bench {
 //
 // With d, z, v, H, dk, dv, K, B, S, N, M as in model_config.h and
 // kernels/long_convolution.h, per layer, element sizes in brackets:
-//   matrices [dtype]  (z + v + 2d) d + 2 v d + FFN, and its biases z + 2v + 2d
-//   vectors [4]       (K + 1) d + norms + d (skip) + 4z + v + H
-//   taps [4]          hierarchical: d (B + B/2 sum_j touched(2^-j))
+//   matrices [dtype; int8: 1, and 4 for each output]  (z + v + 2d) d + 2 v d +
+//   FFN, and its biases z + 2v + 2d vectors [4]       (K + 1) d + norms + d
+//   (skip) + 4z + v + H taps [4]          hierarchical: d (B + B/2 sum_j
+//   touched(2^-j))
 //                     explicit: d (near taps + spectra of the touched tiles)
 //   state [4] a sequence: attention 2 H dk dv; short convolution d K (K - 1
 //     read, one written); long convolution, hierarchical: d (B + 1 + (B/2 + 3)
@@ -27,7 +28,11 @@ namespace chela::bench {
 // p)^batch.
 class StepBytes {
  public:
-  explicit StepBytes(const ModelConfig& config) : config_(config) {}
+  // `matrices`: what they are packed as.
+  StepBytes(const ModelConfig& config, DType matrices)
+      : config_(config), matrices_(matrices) {}
+  explicit StepBytes(const ModelConfig& config)
+      : StepBytes(config, config.torch_dtype) {}
 
   // Everything but states: matrices and biases, vectors, the tied head once,
   // final norm, taps and spectra that are touched, one embedding row a
@@ -42,11 +47,13 @@ class StepBytes {
   int64_t Period() const;
 
  private:
+  double MatrixBytes(double elements, double outputs) const;
   double LayerMatrices() const;
   double LayerVectors() const;
   double LayerTaps(int32_t batch, bool spread) const;
 
   const ModelConfig config_;
+  const DType matrices_;
 };
 
 }  // namespace chela::bench
