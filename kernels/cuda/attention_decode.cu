@@ -132,6 +132,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     }
   }
   if (thread == 0) block_squares = squares;
+  __syncthreads();
   float all = 0;
 #if __CUDA_ARCH__ >= 900
   if constexpr (kClusters) {
@@ -143,10 +144,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     cluster.barrier_arrive();  // awaited before this block ends
   }
 #endif
-  if constexpr (!kClusters) {
-    __syncthreads();
-    all = block_squares;
-  }
+  if constexpr (!kClusters) all = block_squares;
   const float scale = HeadScale(op, all);
   for (int i = thread; i < own_tiles * kTileColumns; i += kTileThreads) {
     const int column = (i / kTileColumns * cluster_size + rank) * kTileColumns +

@@ -35,7 +35,7 @@ check() { # check NAME COMMAND...: its output to OUT/NAME.log
   else
     failed=1
     echo "FAILED  $name"
-    grep -E 'FAILED|Failure|error' "$out/$name.log" | head -n 20
+    grep -m 20 -E 'FAILED|Failure|error' "$out/$name.log" || true
   fi
 }
 

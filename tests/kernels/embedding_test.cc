@@ -52,8 +52,7 @@ using EmbeddingTest = KernelTest;
 
 TEST_P(EmbeddingTest, ReturnsTheRowsOfTheTable) {
   const std::vector<int32_t> tokens = {0, 44, 31, 32, 44};
-  for (const DType dtype :
-       {DType::kF32, DType::kBF16, DType::kF16, DType::kI8}) {
+  for (const DType dtype : DTypes()) {
     for (const int64_t width : {1, 7, 33, 64}) {
       SCOPED_TRACE(::testing::Message() << Name(dtype) << " " << width);
       const reference::Matrix table = RandomMatrix(45, width, dtype, 1);

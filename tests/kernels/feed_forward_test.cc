@@ -15,9 +15,6 @@
 namespace chela {
 namespace {
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16,
-                             DType::kI8};
-
 struct FeedForwardInputs {
   FeedForwardInputs(FeedForwardKind ffn, NormKind norm_kind, int64_t count,
                     int64_t out_width, int64_t inner, DType dtype)
@@ -80,7 +77,7 @@ TEST_P(FeedForwardTest, MatchesTheReferenceForEveryKindNormAndType) {
   for (const FeedForwardKind kind :
        {FeedForwardKind::kSwiglu, FeedForwardKind::kSilu}) {
     for (const NormKind norm : {NormKind::kRms, NormKind::kLayer}) {
-      for (const DType dtype : kDTypes) {
+      for (const DType dtype : DTypes()) {
         SCOPED_TRACE(::testing::Message()
                      << static_cast<int>(kind) << static_cast<int>(norm)
                      << Name(dtype));

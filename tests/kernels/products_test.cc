@@ -17,8 +17,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16,
-                             DType::kI8};
 constexpr int64_t kRows[] = {1, 5, 27};
 
 struct GatedInputs {
@@ -66,7 +64,7 @@ std::vector<float> RunGated(Backend& backend, const GatedInputs& in,
 using GatedOutputTest = KernelTest;
 
 TEST_P(GatedOutputTest, MatchesTheReference) {
-  for (const DType dtype : kDTypes) {
+  for (const DType dtype : DTypes()) {
     for (const int64_t rows : kRows) {
       for (const int64_t width : {1, 7, 33, 64}) {
         SCOPED_TRACE(::testing::Message()
@@ -174,7 +172,7 @@ using LogitsHeadTest = KernelTest;
 TEST_P(LogitsHeadTest, MatchesTheReferenceForTheChosenRows) {
   const std::vector<int32_t> rows = {19, 0, 7, 7};
   for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
-    for (const DType dtype : kDTypes) {
+    for (const DType dtype : DTypes()) {
       for (const int64_t width : {1, 33, 64}) {
         SCOPED_TRACE(::testing::Message() << Name(dtype) << " " << width);
         const HeadInputs in(kind, 99, width, dtype);

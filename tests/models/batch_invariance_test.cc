@@ -171,7 +171,7 @@ std::string CaseName(const testing::TestParamInfo<Case>& test) {
 
 INSTANTIATE_TEST_SUITE_P(
     Matrix, BatchInvarianceTest,
-    testing::Combine(testing::ValuesIn(EveryBackend()),
+    testing::Combine(testing::ValuesIn(EveryCpuBackend()),
                      testing::Values(LongConvKind::kHierarchical,
                                      LongConvKind::kExplicit),
                      testing::Values(DType::kBF16, DType::kI8, DType::kF32)),

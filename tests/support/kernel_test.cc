@@ -25,18 +25,32 @@ std::ostream& operator<<(std::ostream& out, const BackendCase& backend) {
   return out << backend.name;
 }
 
-std::vector<BackendCase> EveryBackend() {
+std::vector<BackendCase> EveryCpuBackend() {
   const auto cpu = [](const char* name, CpuKernels set) {
     BackendCase backend{.name = name, .options = {}};
     backend.options.threads = 2;
     backend.options.max_kernels = set;
     return backend;
   };
-  BackendCase cuda{.name = "cuda", .options = {}};
-  cuda.options.kind = BackendKind::kCuda;
   return {cpu("generic", CpuKernels::kGeneric), cpu("avx2", CpuKernels::kAvx2),
           cpu("avx512", CpuKernels::kAvx512),
-          cpu("avx512_bf16", CpuKernels::kAvx512Bf16), cuda};
+          cpu("avx512_bf16", CpuKernels::kAvx512Bf16)};
+}
+
+std::vector<BackendCase> EveryBackend() {
+  std::vector<BackendCase> backends = EveryCpuBackend();
+  BackendCase cuda{.name = "cuda", .options = {}};
+  cuda.options.kind = BackendKind::kCuda;
+  backends.push_back(cuda);
+  return backends;
+}
+
+std::vector<DType> KernelTest::DTypes() {
+  std::vector<DType> dtypes = {DType::kF32, DType::kBF16, DType::kF16};
+  if (GetParam().options.kind == BackendKind::kCpu) {
+    dtypes.push_back(DType::kI8);
+  }
+  return dtypes;
 }
 
 void KernelTest::SetUp() {

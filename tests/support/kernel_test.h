@@ -29,7 +29,9 @@ struct BackendCase {
 };
 std::ostream& operator<<(std::ostream& out, const BackendCase& backend);
 
-// The CPU backend with each kernel set, computing on two threads, and CUDA.
+// The CPU backend with each kernel set, computing on two threads.
+std::vector<BackendCase> EveryCpuBackend();
+// Those and CUDA.
 std::vector<BackendCase> EveryBackend();
 
 // A test that runs once on every backend; skipped, and saying so, where the
@@ -40,6 +42,8 @@ class KernelTest : public ::testing::TestWithParam<BackendCase> {
 
   // Computes on two threads.
   Backend& backend() { return *backend_; }
+  // The types of matrices that it packs.
+  static std::vector<DType> DTypes();
   // Another backend of the same kind and kernel set.
   std::unique_ptr<Backend> MakeWith(int32_t threads) const;
 
