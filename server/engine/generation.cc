@@ -222,7 +222,7 @@ void Generation::SendRanked() {
 void Generation::Close() {
   GenerationEnd end;
   static_cast<ChoiceEnd&>(end) = last_end_;
-  end.status = status_;
+  end.status = std::move(status_);  // not shared between threads
   end.choice = last_choice_;
   end.usage = MakeUsage();
   job_.stream->Close(std::move(end));
