@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/rounded_out.h"
 #include "kernels/cuda/step_rows.h"
 #include "kernels/embedding.h"
 #include "kernels/linear_attention.h"
@@ -17,9 +18,9 @@ namespace chela::cuda {
 // 4 g .. 4 g + 3 (and 64 further on, 128 ..) in one thread, then g = 0 .. 15 in
 // order; the norm adds the squares of 64 columns by one warp's tree, then those
 // tiles in an order that the width alone decides.
-cudaError_t LaunchDecode(const LinearAttention& op, const DecodeRows& rows,
-                         int32_t max_rows, bool clusters, bool overlap,
-                         cudaStream_t stream);
+cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
+                         const DecodeRows& rows, int32_t max_rows,
+                         bool clusters, bool overlap, cudaStream_t stream);
 
 // The same for chunks, token after token.
 cudaError_t LaunchChunks(const LinearAttention& op, const Chunk* chunks,

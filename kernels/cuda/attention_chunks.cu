@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(kTileThreads)
       const int64_t row = chunk.first_row + first + i / op.key_dim;
       const int key = head * op.key_dim + i % op.key_dim;
       const float2 both =
-          QueryAndKey(op, op.shared.data[row * op.shared.stride + key], key);
+          QueryAndKey(op, op.shared.data[row * op.shared.stride + key],
+                      LoadScales(op, key));
       q_of[i] = both.x;
       k_of[i] = both.y;
     }
@@ -141,8 +142,9 @@ __global__ void __launch_bounds__(128)
   const float scale = HeadScale(op, all);
   for (int column = lane; column < op.value_dim; column += 32) {
     const int over_all = head * op.value_dim + column;
-    o[column] = Gate(op, o[column], scale,
-                     op.reset.data[row * op.reset.stride + over_all], over_all);
+    o[column] =
+        Gate(o[column], scale, op.reset.data[row * op.reset.stride + over_all],
+             op.norm_weight[over_all]);
   }
 }
 

@@ -33,6 +33,7 @@ __device__ __forceinline__ void LoadValues(const LinearAttention& op,
 template <bool kClusters>
 __global__ void __launch_bounds__(kTileThreads, 4)
     DecodeAttention(const __grid_constant__ LinearAttention op,
+                    const __grid_constant__ RoundedOut copy,
                     const __grid_constant__ DecodeRows rows, int cluster_size) {
   extern __shared__ float memory[];
   __shared__ float parts[kKeyGroups][kTileColumns];
@@ -69,6 +70,14 @@ __global__ void __launch_bounds__(kTileThreads, 4)
   }
   const float decay = op.decay == nullptr ? 1.0f : op.decay[head];
   const int64_t row = exists ? rows.rows[index] : 0;
+  // Of this thread's first key and output: weights, which never change.
+  const int own_key = head * op.key_dim + thread;
+  AttentionScales scales = {};
+  if (thread < op.key_dim) scales = LoadScales(op, own_key);
+  const int first_out = rank * kTileColumns + thread;
+  const bool outputs_first = thread < kTileColumns && first_out < op.value_dim;
+  const float first_weight =
+      outputs_first ? op.norm_weight[head * op.value_dim + first_out] : 0.0f;
   const float* const value =
       op.value.data + row * op.value.stride + int64_t{head} * op.value_dim;
   const float* const reset =
@@ -79,13 +88,12 @@ __global__ void __launch_bounds__(kTileThreads, 4)
   // Everything that the first tile needs is asked for at once.
   float w[4];
   LoadValues(op, value, shape.first_column, w);
-  const int first_out = rank * kTileColumns + thread;
-  const bool outputs_first = thread < kTileColumns && first_out < op.value_dim;
   const float first_reset = outputs_first ? __ldcg(reset + first_out) : 0.0f;
   for (int i = thread; i < op.key_dim; i += kTileThreads) {
     const int key = head * op.key_dim + i;
-    const float2 both = QueryAndKey(
-        op, __ldcg(op.shared.data + row * op.shared.stride + key), key);
+    const float shared = __ldcg(op.shared.data + row * op.shared.stride + key);
+    const float2 both =
+        QueryAndKey(op, shared, i == thread ? scales : LoadScales(op, key));
     q[i] = both.x;
     k[i] = both.y;
   }
@@ -151,9 +159,13 @@ __global__ void __launch_bounds__(kTileThreads, 4)
                        i % kTileColumns;
     if (column >= op.value_dim) continue;
     const int over_all = head * op.value_dim + column;
-    op.out[row * op.heads * op.value_dim + over_all] =
-        Gate(op, o[i], scale,
-             i == thread ? first_reset : __ldcg(reset + column), over_all);
+    const int64_t at = row * op.heads * op.value_dim + over_all;
+    const bool first = i < kTileColumns;
+    const float out =
+        Gate(o[i], scale, first ? first_reset : __ldcg(reset + column),
+             first ? first_weight : op.norm_weight[over_all]);
+    op.out[at] = out;
+    StoreRounded(copy, at, out);
   }
 #if __CUDA_ARCH__ >= 900
   // The others may still read this block's sum.
@@ -163,9 +175,9 @@ __global__ void __launch_bounds__(kTileThreads, 4)
 
 }  // namespace
 
-cudaError_t LaunchDecode(const LinearAttention& op, const DecodeRows& rows,
-                         int32_t max_rows, bool clusters, bool overlap,
-                         cudaStream_t stream) {
+cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
+                         const DecodeRows& rows, int32_t max_rows,
+                         bool clusters, bool overlap, cudaStream_t stream) {
   const int cluster = clusters ? ClusterOf(op.value_dim) : 1;
   const int own_tiles = (ValueTiles(op.value_dim) + cluster - 1) / cluster;
   LaunchShape shape;
@@ -178,8 +190,9 @@ cudaError_t LaunchDecode(const LinearAttention& op, const DecodeRows& rows,
   shape.cluster = cluster;
   shape.overlap = overlap;
   shape.stream = stream;
-  return cluster > 1 ? Launch(shape, DecodeAttention<true>, op, rows, cluster)
-                     : Launch(shape, DecodeAttention<false>, op, rows, 1);
+  return cluster > 1
+             ? Launch(shape, DecodeAttention<true>, op, copy, rows, cluster)
+             : Launch(shape, DecodeAttention<false>, op, copy, rows, 1);
 }
 
 }  // namespace chela::cuda

@@ -94,12 +94,22 @@ __device__ __forceinline__ void Advance(StateTile& tile, float decay,
   }
 }
 
-// phi(q) and phi(k) of key `key` (over all heads) from its raw sum.
+// The affine maps of key `key` (over all heads).
+struct AttentionScales {
+  float q_scale, q_bias, k_scale, k_bias;
+};
+__device__ __forceinline__ AttentionScales LoadScales(const LinearAttention& op,
+                                                      int key) {
+  return {op.q_scale[key], op.q_bias[key], op.k_scale[key], op.k_bias[key]};
+}
+
+// phi(q) and phi(k) of a key from its raw sum.
 __device__ __forceinline__ float2 QueryAndKey(const LinearAttention& op,
-                                              float shared, int key) {
+                                              float shared,
+                                              const AttentionScales& scales) {
   const float zz = Silu(shared);
-  const float q = fmaf(op.q_scale[key], zz, op.q_bias[key]);
-  const float k = fmaf(op.k_scale[key], zz, op.k_bias[key]);
+  const float q = fmaf(scales.q_scale, zz, scales.q_bias);
+  const float k = fmaf(scales.k_scale, zz, scales.k_bias);
   return make_float2(Feature(op.feature_map, q), Feature(op.feature_map, k));
 }
 
@@ -108,9 +118,9 @@ __device__ __forceinline__ float TileSquares(float low, float high) {
   return WarpSum(fmaf(high, high, low * low));
 }
 
-__device__ __forceinline__ float Gate(const LinearAttention& op, float o,
-                                      float scale, float reset, int column) {
-  return Silu(reset) * (o * scale * op.norm_weight[column]);
+__device__ __forceinline__ float Gate(float o, float scale, float reset,
+                                      float norm_weight) {
+  return Silu(reset) * (o * scale * norm_weight);
 }
 
 __device__ __forceinline__ float HeadScale(const LinearAttention& op,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/rounded_out.h"
 #include "kernels/cuda/step_rows.h"
 #include "kernels/long_convolution.h"
 #include "kernels/short_convolution.h"
@@ -13,15 +14,20 @@ namespace chela::cuda {
 
 // The convolutions of decode rows: the short one, the hierarchical one or both,
 // then fused (hierarchical->a must be short_conv->a). max_rows: at least the
-// rows that exist.
+// rows that exist. `copies` are written beside u and c.
 //
 // Order of a row's sums, the same in decode and in chunks:
 //   short: bias, then taps by lag 1, 2 .., then lag 0;
 //   level 0: lags >= 1 by lag mod 8, each ascending, then those 8 in order;
 //   level j: its taps by m, then the levels from S down to 1;
 //   c = that of level 0, + that of the levels, + lag 0, + skip.
+struct ConvolutionCopies {
+  RoundedOut u;  // of short_conv->u
+  RoundedOut c;  // of hierarchical->c
+};
 cudaError_t LaunchDecode(const ShortConvolution* short_conv,
                          const HierarchicalConvolution* hierarchical,
+                         const ConvolutionCopies& copies,
                          const DecodeRows& rows, int32_t max_rows, bool overlap,
                          cudaStream_t stream);
 

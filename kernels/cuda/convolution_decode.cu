@@ -6,225 +6,402 @@
 namespace chela::cuda {
 namespace {
 
-constexpr int kChannels = 32;  // of a block: a warp's width
-constexpr int kGroups = 8;
-constexpr int kThreads = kGroups * kChannels;
+constexpr int kLanes = 32;
+constexpr int kGroups = 8;  // warps that share the sums of a block's channels
+constexpr int kThreads = kGroups * kLanes;
 constexpr int kMaxLevels = 40;  // as Validate allows
+
+// Neighbouring channels of a lane: four where rows can be moved 16 bytes at a
+// time, else one.
+template <int V>
+struct Channels {
+  float v[V] = {};
+};
+template <int V>
+__device__ __forceinline__ Channels<V> Load(const float* from) {
+  Channels<V> out;
+  if constexpr (V == 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    out.v[0] = four.x, out.v[1] = four.y, out.v[2] = four.z, out.v[3] = four.w;
+  } else {
+    out.v[0] = *from;
+  }
+  return out;
+}
+// What an earlier kernel of the step wrote.
+template <int V>
+__device__ __forceinline__ Channels<V> LoadFresh(const float* from) {
+  Channels<V> out;
+  if constexpr (V == 4) {
+    const float4 four = __ldcg(reinterpret_cast<const float4*>(from));
+    out.v[0] = four.x, out.v[1] = four.y, out.v[2] = four.z, out.v[3] = four.w;
+  } else {
+    out.v[0] = __ldcg(from);
+  }
+  return out;
+}
+template <int V>
+__device__ __forceinline__ void Store(const Channels<V>& x, float* to) {
+  if constexpr (V == 4) {
+    *reinterpret_cast<float4*>(to) =
+        make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
+  } else {
+    *to = x.v[0];
+  }
+}
+template <int V>
+__device__ __forceinline__ void Store(const Channels<V>& x,
+                                      const RoundedOut& to, int64_t at) {
+  if (to.data == nullptr) return;
+  if constexpr (V == 4) {
+    *reinterpret_cast<uint2*>(static_cast<uint16_t*>(to.data) + at) =
+        make_uint2(Round2(to.dtype, x.v[0], x.v[1]),
+                   Round2(to.dtype, x.v[2], x.v[3]));
+  } else {
+    StoreRounded(to, at, x.v[0]);
+  }
+}
+template <int V>
+__device__ __forceinline__ void AddProduct(const Channels<V>& a,
+                                           const Channels<V>& b,
+                                           Channels<V>* sum) {
+#pragma unroll
+  for (int i = 0; i < V; ++i) sum->v[i] = fmaf(a.v[i], b.v[i], sum->v[i]);
+}
+template <int V>
+__device__ __forceinline__ void Add(const Channels<V>& a, Channels<V>* sum) {
+#pragma unroll
+  for (int i = 0; i < V; ++i) sum->v[i] = a.v[i] + sum->v[i];
+}
 
 // Everything that does not depend on this step's input is read and summed
 // before the wait for the kernel in front: old rows of the rings, the levels
 // that change now (a block enters a ring when it is B/2 - 1 >= 1 blocks old, so
 // its two halves lie below it already), their sums.
+template <int V>
 struct Parts {
-  float near[kGroups][kChannels];       // level 0 without lag 0
-  float levels[kMaxLevels][kChannels];  // each level's own sum
-  float short_sum[kChannels];           // without lag 0
+  Channels<V> near[kGroups][kLanes];       // level 0 without lag 0
+  Channels<V> levels[kMaxLevels][kLanes];  // each level's own sum
+  Channels<V> short_sum[kLanes];           // without lag 0
 };
+
+// position mod length, in 32 bits where they do: 64-bit divisions are slow.
+__device__ __forceinline__ int Mod(int64_t position, int length) {
+  return position >> 31 == 0
+             ? static_cast<int>(static_cast<uint32_t>(position) %
+                                static_cast<uint32_t>(length))
+             : static_cast<int>(position % length);
+}
 
 struct Row {
   int64_t position = 0;
   int64_t slot = 0;
   int64_t row = 0;
-  int channel = 0;
-  bool in_width = false;
+  int channel = 0;  // the lane's first
 };
 
-// Thread group `group` sums the level-0 lags that are `group` mod 8, and the
-// levels group + 1, group + 9 ..
-__device__ void SumHistory(const HierarchicalConvolution& op, const Row& at,
-                           int group, int changed, Parts* parts) {
-  const int lane = static_cast<int>(threadIdx.x) % kChannels;
-  const int64_t width = op.width;
-  float* const state =
-      op.state.data + at.slot * op.state.slot_stride + at.channel;
+// Thread group `group` sums the level-0 lags that are `group` mod 8.
+template <int V>
+__device__ Channels<V> SumNear(const HierarchicalConvolution& op, const Row& at,
+                               const float* state, int group) {
   const int length = op.base_length;
   const int64_t seen = at.position + 1;
   const int held = static_cast<int>(seen < length ? seen : length);
-  float near = 0;
-  int row = static_cast<int>(at.position % length) - group;
+  Channels<V> near;
+  int row = Mod(at.position, length) - group;
   if (row < 0) row += length;
+#pragma unroll 2
   for (int m = group; m < held; m += kGroups) {
     if (m > 0) {
-      near = fmaf(op.taps0[m * width + at.channel], state[row * width], near);
+      AddProduct(Load<V>(op.taps0 + int64_t{m} * op.width + at.channel),
+                 Load<V>(state + int64_t{row} * op.width), &near);
     }
     row -= kGroups;
     while (row < 0) row += length;
   }
-  parts->near[group][lane] = near;
+  return near;
+}
 
+// The sum of a level that changes now; its new block enters the ring.
+template <int V>
+__device__ Channels<V> SumLevel(const HierarchicalConvolution& op,
+                                const Row& at, float* state, int level) {
+  const int64_t width = op.width;
+  const int length = op.base_length;
   const int half = length / 2;
-  for (int level = group + 1; level <= changed; level += kGroups) {
-    const int64_t newest = (seen >> level) - half;
-    float sum = 0;
-    if (newest >= 0) {
-      const int below = level == 1 ? length : half + 1;
-      const float* from =
-          state + (level == 1 ? 0 : length + (level - 2) * (half + 1)) * width;
-      float* const ring = state + (length + (level - 1) * (half + 1)) * width;
-      const float first = from[2 * newest % below * width];
-      const float second = from[(2 * newest + 1) % below * width];
-      const float block = 0.5f * (first + second);
-      const float* taps =
-          op.taps + int64_t{level - 1} * half * width + at.channel;
-      const int count = static_cast<int>(newest + 1 < half ? newest + 1 : half);
-      int ring_row = static_cast<int>(newest % (half + 1));
-      sum = taps[0] * block;
-      const int new_row = ring_row;
-      for (int m = 1; m < count; ++m) {
-        ring_row = ring_row == 0 ? half : ring_row - 1;
-        sum = fmaf(taps[m * width], ring[ring_row * width], sum);
-      }
-      ring[new_row * width] = block;
-    }
-    parts->levels[level - 1][lane] = sum;
+  const int64_t newest = ((at.position + 1) >> level) - half;
+  Channels<V> sum;
+  if (newest < 0) return sum;
+  const int below = level == 1 ? length : half + 1;
+  const float* from =
+      state + (level == 1 ? 0 : length + (level - 2) * (half + 1)) * width;
+  float* const ring = state + (length + (level - 1) * (half + 1)) * width;
+  const Channels<V> first = Load<V>(from + Mod(2 * newest, below) * width);
+  const Channels<V> second = Load<V>(from + Mod(2 * newest + 1, below) * width);
+  const float* const taps =
+      op.taps + int64_t{level - 1} * half * width + at.channel;
+  const Channels<V> newest_tap = Load<V>(taps);
+  const int count = static_cast<int>(newest + 1 < half ? newest + 1 : half);
+  const int new_row = Mod(newest, half + 1);
+  Channels<V> block;
+#pragma unroll
+  for (int i = 0; i < V; ++i) {
+    block.v[i] = 0.5f * (first.v[i] + second.v[i]);
+    sum.v[i] = newest_tap.v[i] * block.v[i];
   }
+  int ring_row = new_row;
+  constexpr int kAtOnce = 4;  // loads under way
+  for (int m = 1; m < count; m += kAtOnce) {
+    Channels<V> tap[kAtOnce];
+    Channels<V> old[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      ring_row = ring_row == 0 ? half : ring_row - 1;
+      if (m + i >= count) break;
+      tap[i] = Load<V>(taps + (m + i) * width);
+      old[i] = Load<V>(ring + ring_row * width);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (m + i < count) AddProduct(tap[i], old[i], &sum);
+    }
+  }
+  Store(block, ring + new_row * width);
+  return sum;
 }
 
-// The sum of levels level .. S before this step; 0 if none was ever made.
-__device__ float OldSum(const HierarchicalConvolution& op, const Row& at,
-                        int level) {
-  const int64_t row = op.base_length +
-                      int64_t{op.levels} * (op.base_length / 2 + 1) + level - 1;
-  if (level > op.levels || ((at.position + 1) >> level) == 0) return 0.0f;
-  return op.state
-      .data[at.slot * op.state.slot_stride + row * op.width + at.channel];
-}
-
-__device__ float SumShort(const ShortConvolution& op, const Row& at) {
+template <int V>
+__device__ Channels<V> SumShort(const ShortConvolution& op, const Row& at) {
   const int ring = op.taps - 1;
   const float* state =
       op.state.data + at.slot * op.state.slot_stride + at.channel;
-  float sum = op.bias[at.channel];
+  Channels<V> sum = Load<V>(op.bias + at.channel);
+  int row = ring > 0 ? Mod(at.position, ring) : 0;
+#pragma unroll 6
   for (int m = 1; m < op.taps && m <= at.position; ++m) {
-    const float u = state[(at.position - m) % ring * op.width];
-    sum = fmaf(op.weight[int64_t{op.taps - 1 - m} * op.width + at.channel], u,
-               sum);
+    row = row == 0 ? ring - 1 : row - 1;
+    AddProduct(Load<V>(op.weight + int64_t{ring - m} * op.width + at.channel),
+               Load<V>(state + int64_t{row} * op.width), &sum);
   }
   return sum;
 }
 
-// Writes u, a and the ring of u; returns a.
-__device__ float FinishShort(const ShortConvolution& op, const Row& at,
-                             const NormStatistics& statistics, float x,
-                             float sum) {
-  const float u = Normalize(op.norm, statistics, x, at.channel);
+// What the last warp needs besides the step's input and the others' sums: read
+// before the wait.
+template <int V>
+struct Ends {
+  Channels<V> short_tap;  // lag 0
+  Channels<V> norm_weight;
+  Channels<V> norm_bias;
+  int short_row = 0;     // of the ring, where u goes
+  Channels<V> coarser;   // levels that do not change now
+  Channels<V> long_tap;  // lag 0
+  Channels<V> skip;
+  int long_row = 0;  // of level 0, where a goes
+};
+
+template <int V>
+__device__ void LoadEnds(const ShortConvolution& op, const Row& at,
+                         Ends<V>* ends) {
   const int ring = op.taps - 1;
-  const float a =
-      Silu(fmaf(op.weight[int64_t{ring} * op.width + at.channel], u, sum));
-  op.u[at.row * op.width + at.channel] = u;
-  op.a[at.row * op.width + at.channel] = a;
+  ends->norm_weight = Load<V>(op.norm.weight + at.channel);
+  if (op.norm.kind == NormKind::kLayer) {
+    ends->norm_bias = Load<V>(op.norm.bias + at.channel);
+  }
+  ends->short_tap = Load<V>(op.weight + int64_t{ring} * op.width + at.channel);
+  if (ring > 0) ends->short_row = Mod(at.position, ring);
+}
+
+template <int V>
+__device__ void LoadEnds(const HierarchicalConvolution& op, const Row& at,
+                         int changed, Ends<V>* ends) {
+  // The sum of the coarser levels before this step; 0 if none was ever made.
+  if (changed < op.levels && ((at.position + 1) >> (changed + 1)) != 0) {
+    const int64_t row = op.base_length +
+                        int64_t{op.levels} * (op.base_length / 2 + 1) + changed;
+    ends->coarser = Load<V>(op.state.data + at.slot * op.state.slot_stride +
+                            row * op.width + at.channel);
+  }
+  ends->long_tap = Load<V>(op.taps0 + at.channel);
+  ends->skip = Load<V>(op.skip + at.channel);
+  ends->long_row = Mod(at.position, op.base_length);
+}
+
+// Writes u, a and the ring of u; returns a.
+template <int V>
+__device__ Channels<V> FinishShort(const ShortConvolution& op, const Row& at,
+                                   const NormStatistics& statistics,
+                                   const Channels<V>& x, const Ends<V>& ends,
+                                   const Channels<V>& sum,
+                                   const RoundedOut& copy) {
+  Channels<V> u;
+  Channels<V> a;
+#pragma unroll
+  for (int i = 0; i < V; ++i) {
+    u.v[i] =
+        (x.v[i] - statistics.mean) * statistics.scale * ends.norm_weight.v[i];
+    if (op.norm.kind == NormKind::kLayer) u.v[i] += ends.norm_bias.v[i];
+    a.v[i] = Silu(fmaf(ends.short_tap.v[i], u.v[i], sum.v[i]));
+  }
+  Store(u, op.u + at.row * op.width + at.channel);
+  Store(u, copy, at.row * op.width + at.channel);
+  Store(a, op.a + at.row * op.width + at.channel);
+  const int ring = op.taps - 1;
   if (ring == 0) return a;
   float* const state =
       op.state.data + at.slot * op.state.slot_stride + at.channel;
   if (at.position == 0) {
     // Nothing of the slot's last owner is ever saved with a new sequence.
-    for (int r = 1; r < ring; ++r) state[int64_t{r} * op.width] = 0.0f;
+    for (int r = 1; r < ring; ++r) {
+      Store(Channels<V>{}, state + int64_t{r} * op.width);
+    }
   }
-  state[at.position % ring * op.width] = u;
+  Store(u, state + int64_t{ends.short_row} * op.width);
   return a;
 }
 
+template <int V>
 __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
-                           int changed, float coarser, float a,
-                           const Parts& parts) {
-  const int lane = static_cast<int>(threadIdx.x) % kChannels;
+                           int changed, const Ends<V>& ends,
+                           const Channels<V>& a, const Parts<V>& parts,
+                           const RoundedOut& copy) {
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
   float* const state =
       op.state.data + at.slot * op.state.slot_stride + at.channel;
   float* const sums =
       state + (op.base_length + int64_t{op.levels} * (op.base_length / 2 + 1)) *
                   op.width;
-  float sum = coarser;
+  Channels<V> sum = ends.coarser;
   for (int level = changed; level >= 1; --level) {
-    sum = parts.levels[level - 1][lane] + sum;
-    sums[int64_t{level - 1} * op.width] = sum;
+    Add(parts.levels[level - 1][lane], &sum);
+    Store(sum, sums + int64_t{level - 1} * op.width);
   }
-  float c = 0;
+  Channels<V> c;
 #pragma unroll
-  for (int group = 0; group < kGroups; ++group) c += parts.near[group][lane];
-  c += sum;
-  c = fmaf(op.taps0[at.channel], a, c);
-  c = fmaf(op.skip[at.channel], a, c);
-  state[at.position % op.base_length * op.width] = a;
-  op.c[at.row * op.width + at.channel] = c;
+  for (int group = 0; group < kGroups; ++group) {
+    Add(parts.near[group][lane], &c);
+  }
+  Add(sum, &c);
+  AddProduct(ends.long_tap, a, &c);
+  AddProduct(ends.skip, a, &c);
+  Store(a, state + int64_t{ends.long_row} * op.width);
+  Store(c, op.c + at.row * op.width + at.channel);
+  Store(c, copy, at.row * op.width + at.channel);
 }
 
-template <bool kShort, bool kLong>
-__global__ void __launch_bounds__(kThreads) DecodeConvolutions(
+template <int V, bool kShort, bool kLong>
+__global__ void __launch_bounds__(kThreads, 3) DecodeConvolutions(
     const __grid_constant__ ShortConvolution short_conv,
     const __grid_constant__ HierarchicalConvolution long_conv,
+    const __grid_constant__ ConvolutionCopies copies,
     const __grid_constant__ DecodeRows rows) {
-  __shared__ Parts parts;
+  __shared__ Parts<V> parts;
   const int width = kShort ? short_conv.width : long_conv.width;
-  const int lane = static_cast<int>(threadIdx.x) % kChannels;
-  const int group = static_cast<int>(threadIdx.x) / kChannels;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int group = static_cast<int>(threadIdx.x) / kLanes;
   const int index = static_cast<int>(blockIdx.y);
-  const bool exists = index < *rows.count;
   LetLaterStart();
+  const bool exists = index < *rows.count;
   Row at;
+  at.channel = (static_cast<int>(blockIdx.x) * kLanes + lane) * V;
+  const bool in_width = at.channel < width;
   int changed = 0;
-  float coarser = 0;
-  float short_sum = 0;
+  Ends<V> ends;
   if (exists) {
     at.row = rows.rows[index];
     at.slot = rows.slots[index];
     at.position = rows.positions[index];
-    at.channel = static_cast<int>(blockIdx.x) * kChannels + lane;
-    at.in_width = at.channel < width;
+    if (kLong) changed = min(__ffsll(at.position + 1) - 1, long_conv.levels);
+  }
+  if (exists && in_width) {
     if (kLong) {
-      changed = min(__ffsll(at.position + 1) - 1, long_conv.levels);
-      if (at.in_width) SumHistory(long_conv, at, group, changed, &parts);
-      if (at.in_width && group == 0) {
-        coarser = OldSum(long_conv, at, changed + 1);
+      float* const state = long_conv.state.data +
+                           at.slot * long_conv.state.slot_stride + at.channel;
+      parts.near[group][lane] = SumNear<V>(long_conv, at, state, group);
+      for (int level = group + 1; level <= changed; level += kGroups) {
+        parts.levels[level - 1][lane] =
+            SumLevel<V>(long_conv, at, state, level);
       }
+      if (group == 0) LoadEnds<V>(long_conv, at, changed, &ends);
     }
-    if (kShort && at.in_width && group == 0) {
-      short_sum = SumShort(short_conv, at);
+    if (kShort && group == 0) LoadEnds<V>(short_conv, at, &ends);
+    if (kShort && group == kGroups - 1) {
+      parts.short_sum[lane] = SumShort<V>(short_conv, at);
     }
   }
-  WaitForEarlier();
-  if (!exists) return;
   __syncthreads();
-  if (group != 0) return;
+  WaitForEarlier();
+  if (!exists || group != 0) return;
   // One warp is left, which has the block's channels.
-  NormStatistics statistics;
+  Channels<V> a;
   if (kShort) {
-    statistics = WarpNormStatistics(short_conv.x + at.row * width, width,
-                                    short_conv.norm);
-  }
-  if (!at.in_width) return;
-  float a;
-  if (kShort) {
-    const float x = __ldcg(short_conv.x + at.row * width + at.channel);
-    a = FinishShort(short_conv, at, statistics, x, short_sum);
+    const float* const x = short_conv.x + at.row * width;
+    Channels<V> own;
+    if (in_width) own = LoadFresh<V>(x + at.channel);
+    const NormStatistics statistics =
+        WarpNormStatistics(x, width, short_conv.norm);
+    if (!in_width) return;
+    a = FinishShort<V>(short_conv, at, statistics, own, ends,
+                       parts.short_sum[lane], copies.u);
   } else {
-    a = __ldcg(long_conv.a + at.row * width + at.channel);
+    if (!in_width) return;
+    a = LoadFresh<V>(long_conv.a + at.row * width + at.channel);
   }
-  if (kLong) FinishLong(long_conv, at, changed, coarser, a, parts);
+  if (kLong) FinishLong<V>(long_conv, at, changed, ends, a, parts, copies.c);
+}
+
+bool Aligned(const void* pointer) {
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+bool Aligned(const ShortConvolution& op) {
+  return op.state.slot_stride % 4 == 0 && Aligned(op.x) &&
+         Aligned(op.norm.weight) && Aligned(op.norm.bias) &&
+         Aligned(op.weight) && Aligned(op.bias) && Aligned(op.state.data) &&
+         Aligned(op.u) && Aligned(op.a);
+}
+bool Aligned(const HierarchicalConvolution& op) {
+  return op.state.slot_stride % 4 == 0 && Aligned(op.a) && Aligned(op.taps0) &&
+         Aligned(op.taps) && Aligned(op.skip) && Aligned(op.state.data) &&
+         Aligned(op.c);
+}
+
+template <int V>
+cudaError_t LaunchOf(const ShortConvolution* short_conv,
+                     const HierarchicalConvolution* hierarchical,
+                     const ConvolutionCopies& copies, const DecodeRows& rows,
+                     const LaunchShape& shape) {
+  if (hierarchical == nullptr) {
+    return Launch(shape, DecodeConvolutions<V, true, false>, *short_conv,
+                  HierarchicalConvolution{}, copies, rows);
+  }
+  if (short_conv == nullptr) {
+    return Launch(shape, DecodeConvolutions<V, false, true>, ShortConvolution{},
+                  *hierarchical, copies, rows);
+  }
+  return Launch(shape, DecodeConvolutions<V, true, true>, *short_conv,
+                *hierarchical, copies, rows);
 }
 
 }  // namespace
 
 cudaError_t LaunchDecode(const ShortConvolution* short_conv,
                          const HierarchicalConvolution* hierarchical,
+                         const ConvolutionCopies& copies,
                          const DecodeRows& rows, int32_t max_rows, bool overlap,
                          cudaStream_t stream) {
   const int width =
       short_conv != nullptr ? short_conv->width : hierarchical->width;
+  const bool wide = width % 4 == 0 &&
+                    (short_conv == nullptr || Aligned(*short_conv)) &&
+                    (hierarchical == nullptr || Aligned(*hierarchical));
   LaunchShape shape;
-  shape.grid = dim3(Blocks(width, kChannels), static_cast<unsigned>(max_rows));
+  shape.grid = dim3(Blocks(width, kLanes * (wide ? 4 : 1)),
+                    static_cast<unsigned>(max_rows));
   shape.block = dim3(kThreads);
   shape.overlap = overlap;
   shape.stream = stream;
-  if (hierarchical == nullptr) {
-    return Launch(shape, DecodeConvolutions<true, false>, *short_conv,
-                  HierarchicalConvolution{}, rows);
-  }
-  if (short_conv == nullptr) {
-    return Launch(shape, DecodeConvolutions<false, true>, ShortConvolution{},
-                  *hierarchical, rows);
-  }
-  return Launch(shape, DecodeConvolutions<true, true>, *short_conv,
-                *hierarchical, rows);
+  return wide ? LaunchOf<4>(short_conv, hierarchical, copies, rows, shape)
+              : LaunchOf<1>(short_conv, hierarchical, copies, rows, shape);
 }
 
 }  // namespace chela::cuda

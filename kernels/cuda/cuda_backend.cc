@@ -57,6 +57,7 @@ absl::Status CudaBackend::Open() {
         properties.major, ".", properties.minor, "; want 8.0 or newer"));
   }
   modern_ = properties.major >= kModernMajor;
+  processors_ = properties.multiProcessorCount;
   info_ = {.name = absl::StrCat("cuda:", device_),
            .device = properties.name,
            .kernels = absl::StrCat("sm_", properties.major, properties.minor),
@@ -107,6 +108,7 @@ absl::Status CudaBackend::Upload(const void* host, void* device, size_t bytes) {
   if (bytes == 0) return absl::OkStatus();
   CHELA_RETURN_IF_ERROR(Enter());
   CHELA_RETURN_IF_ERROR(Flush());
+  rounded_.Clear();
   const std::string doing = absl::StrCat("upload ", bytes, " bytes");
   CHELA_RETURN_IF_ERROR(CudaStatus(
       cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_),
@@ -154,6 +156,7 @@ absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::Pack(
         "pack: int8 weights on a CUDA device; want --weights auto there");
   }
   CHELA_RETURN_IF_ERROR(Enter());
+  if (dtype != DType::kF32) half_type_ = dtype;
   return CudaMatrix::Make(parts, cols, dtype);
 }
 
@@ -167,6 +170,7 @@ absl::Status CudaBackend::BeginStep(const StepRows& rows) {
   CHELA_RETURN_IF_ERROR(Validate(rows));
   CHELA_RETURN_IF_ERROR(Enter());
   CHELA_RETURN_IF_ERROR(Flush());
+  rounded_.Clear();
   inputs_are_set_ = false;
   bucket_ = 0;
   return step_.Set(rows, {}, stream_);
@@ -182,6 +186,7 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
                                    .logits_rows = program.logits_rows,
                                    .draws = program.draws},
                                   stream_));
+  rounded_.Clear();
   inputs_are_set_ = true;
   const auto run = [&]() -> absl::Status {
     CHELA_RETURN_IF_ERROR(program.ops());
@@ -198,7 +203,8 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
   // With and without a draw are two programs.
   const uint64_t id = 2 * program.id + (program.draws.empty() ? 0 : 1);
   const absl::Status status =
-      decode ? graphs_.Run(id, bucket_, step_.generation(), stream_, run)
+      decode ? graphs_.Run(id, bucket_, step_.generation() + growths_, stream_,
+                           run)
              : run();
   inputs_are_set_ = false;
   bucket_ = 0;

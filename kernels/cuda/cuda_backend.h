@@ -16,6 +16,7 @@
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/large_products.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/rounded_copies.h"
 #include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_memory.h"
 
@@ -74,7 +75,17 @@ class CudaBackend final : public Backend {
   int32_t GridRows(int32_t rows) const;
   int32_t DecodeGridRows() const { return GridRows(step_.decode_rows()); }
 
-  absl::StatusOr<ProductLaunch> LaunchOf(int32_t max_rows);
+  // A launch for products of `weight`'s kind.
+  absl::StatusOr<ProductLaunch> LaunchOf(const WeightView& weight,
+                                         int32_t max_rows);
+  // Where an op of decode rows leaves a rounded copy of `result` for the
+  // products that read it; nowhere, if they would not take it.
+  absl::StatusOr<RoundedOut> RoundedCopyOf(const float* result, int32_t width);
+  // The copy that an earlier op made of a product's left operand, if any.
+  void UseRoundedCopy(Product* product) const;
+  absl::Status LaunchConvolutions(const ShortConvolution* short_conv,
+                                  const HierarchicalConvolution* hierarchical,
+                                  const char* what);
   // A product of every row of the step. scratch_rows: the left operand stands
   // in memory of this backend, by row of the step.
   absl::Status Multiply(const Product& product);
@@ -84,6 +95,7 @@ class CudaBackend final : public Backend {
   const int device_;
   BackendInfo info_;
   bool modern_ = false;  // clusters and early starts: 9.0 and newer
+  int32_t processors_ = 1;
   cudaStream_t stream_ = nullptr;
   StepMemory step_;
   bool inputs_are_set_ = false;  // the program's, by RunStep
@@ -92,10 +104,15 @@ class CudaBackend final : public Backend {
   std::unique_ptr<LargeProducts> large_;
   std::optional<ShortConvolution> waiting_short_;
   std::optional<Linear> waiting_linear_;
-  Scratch inner_;       // activations of the feed-forward
-  Scratch left_;        // rounded left operands of chunks
-  Scratch sums_;        // of chunks' products
-  Scratch statistics_;  // of norms
+  int64_t growths_ = 0;            // of the memory below
+  Scratch inner_{&growths_};       // activations of the feed-forward
+  Scratch wide_inner_{&growths_};  // likewise, rounded
+  Scratch left_{&growths_};        // rounded left operands of chunks
+  Scratch wide_left_{&growths_};   // likewise, of decode rows
+  Scratch sums_{&growths_};        // of chunks' products
+  Scratch statistics_{&growths_};  // of norms
+  RoundedCopies rounded_{&growths_};
+  DType half_type_ = DType::kF32;  // of the 16-bit weights, if there are any
   PinnedBuffer download_;
 };
 

@@ -35,9 +35,7 @@ absl::Status CudaBackend::Flush() {
   if (waiting_short_.has_value()) {
     const ShortConvolution op = *std::exchange(waiting_short_, std::nullopt);
     CHELA_RETURN_IF_ERROR(
-        Check(LaunchDecode(&op, nullptr, step_.decode(), DecodeGridRows(),
-                           modern_, stream_),
-              "a short convolution"));
+        LaunchConvolutions(&op, nullptr, "a short convolution"));
   }
   if (waiting_linear_.has_value()) {
     const Linear op = *std::exchange(waiting_linear_, std::nullopt);
@@ -46,16 +44,63 @@ absl::Status CudaBackend::Flush() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ProductLaunch> CudaBackend::LaunchOf(int32_t max_rows) {
+absl::Status CudaBackend::LaunchConvolutions(
+    const ShortConvolution* short_conv,
+    const HierarchicalConvolution* hierarchical, const char* what) {
+  ConvolutionCopies copies;
+  if (short_conv != nullptr) {
+    const absl::StatusOr<RoundedOut> u =
+        RoundedCopyOf(short_conv->u, short_conv->width);
+    if (!u.ok()) return u.status();
+    copies.u = *u;
+    rounded_.Forget(short_conv->a);
+  }
+  if (hierarchical != nullptr) {
+    const absl::StatusOr<RoundedOut> c =
+        RoundedCopyOf(hierarchical->c, hierarchical->width);
+    if (!c.ok()) return c.status();
+    copies.c = *c;
+  }
+  return Check(LaunchDecode(short_conv, hierarchical, copies, step_.decode(),
+                            DecodeGridRows(), modern_, stream_),
+               what);
+}
+
+absl::StatusOr<RoundedOut> CudaBackend::RoundedCopyOf(const float* result,
+                                                      int32_t width) {
+  rounded_.Forget(result);
+  const bool wanted = half_type_ != DType::kF32 &&
+                      DecodeGridRows() > kMostSmallRows &&
+                      width % kWeightColumns == 0;
+  if (!wanted) return RoundedOut{};
+  return rounded_.Make(result, GridRows(step_.rows()), width, half_type_);
+}
+
+void CudaBackend::UseRoundedCopy(Product* product) const {
+  const WeightView& weight = product->weight;
+  if (product->normed || product->rounded != nullptr ||
+      weight.stride != weight.cols) {
+    return;
+  }
+  product->rounded = rounded_.Find(product->x, weight.cols, weight.dtype);
+}
+
+absl::StatusOr<ProductLaunch> CudaBackend::LaunchOf(const WeightView& weight,
+                                                    int32_t max_rows) {
   ProductLaunch launch;
   launch.max_rows = max_rows;
-  launch.clusters = modern_;
+  launch.processors = processors_;
   launch.overlap = modern_;
   launch.stream = stream_;
   const absl::StatusOr<NormStatistics*> statistics =
       statistics_.Get<NormStatistics>(max_rows);
   if (!statistics.ok()) return statistics.status();
   launch.statistics = *statistics;
+  if (!IsWide(weight, max_rows)) return launch;
+  const absl::StatusOr<uint16_t*> left =
+      wide_left_.Get<uint16_t>(int64_t{2} * max_rows * weight.stride);
+  if (!left.ok()) return left.status();
+  launch.left = *left;
   return launch;
 }
 
@@ -64,13 +109,15 @@ absl::Status CudaBackend::Multiply(const Product& product) {
   if (product.weight.dtype == DType::kF32) {
     part.count = step_.row_count();
     const absl::StatusOr<ProductLaunch> launch =
-        LaunchOf(GridRows(step_.rows()));
+        LaunchOf(part.weight, GridRows(step_.rows()));
     if (!launch.ok()) return launch.status();
     return Check(Launch(part, *launch), "a product");
   }
   if (step_.decode_rows() > 0) {
-    const absl::StatusOr<ProductLaunch> launch = LaunchOf(DecodeGridRows());
+    const absl::StatusOr<ProductLaunch> launch =
+        LaunchOf(part.weight, DecodeGridRows());
     if (!launch.ok()) return launch.status();
+    UseRoundedCopy(&part);
     part.count = step_.decode().count;
     part.in_rows = step_.decode().rows;
     part.out_rows = part.in_rows;
@@ -101,6 +148,7 @@ absl::Status CudaBackend::MultiplyChunks(const Product& product) {
 }
 
 absl::Status CudaBackend::Run(const Embedding& op) {
+  rounded_.Forget(op.out);
   if (!inputs_are_set_) {
     CHELA_RETURN_IF_ERROR(Validate(op, {{}, step_.rows()}));
     CHELA_RETURN_IF_ERROR(Flush());
@@ -145,9 +193,8 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
     const std::optional<ShortConvolution> first =
         std::exchange(waiting_short_, std::nullopt);
     CHELA_RETURN_IF_ERROR(
-        Check(LaunchDecode(first.has_value() ? &*first : nullptr, &op,
-                           step_.decode(), DecodeGridRows(), modern_, stream_),
-              "a hierarchical convolution"));
+        LaunchConvolutions(first.has_value() ? &*first : nullptr, &op,
+                           "a hierarchical convolution"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
   return Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(), stream_),
@@ -166,6 +213,7 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
         "explicit convolution: the kernel is not the CUDA backend's");
   }
   CHELA_RETURN_IF_ERROR(Flush());
+  rounded_.Forget(op.c);
   if (step_.decode_rows() > 0) {
     CHELA_RETURN_IF_ERROR(
         Check(LaunchDecode(op, kernel->taps(), step_.decode(), DecodeGridRows(),
@@ -180,6 +228,7 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
 
 absl::Status CudaBackend::Run(const Linear& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  rounded_.Forget(op.out);
   if (step_.rows() == 0) return absl::OkStatus();
   // A product that reads what the waiting one writes is no second of a pair.
   const bool second =
@@ -195,9 +244,11 @@ absl::Status CudaBackend::Run(const Linear& op) {
   }
   Product first = ProductOf(*std::exchange(waiting_linear_, std::nullopt));
   Product next = ProductOf(op);
-  const absl::StatusOr<ProductLaunch> launch = LaunchOf(DecodeGridRows());
+  const absl::StatusOr<ProductLaunch> launch =
+      LaunchOf(first.weight, DecodeGridRows());
   if (!launch.ok()) return launch.status();
   for (Product* product : {&first, &next}) {
+    UseRoundedCopy(product);
     product->count = step_.decode().count;
     product->in_rows = step_.decode().rows;
     product->out_rows = product->in_rows;
@@ -209,8 +260,11 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.decode_rows() > 0) {
+    const absl::StatusOr<RoundedOut> copy =
+        RoundedCopyOf(op.out, op.heads * op.value_dim);
+    if (!copy.ok()) return copy.status();
     CHELA_RETURN_IF_ERROR(
-        Check(LaunchDecode(op, step_.decode(), DecodeGridRows(), modern_,
+        Check(LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(), modern_,
                            modern_, stream_),
               "a linear attention"));
   }
@@ -222,6 +276,7 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
 
 absl::Status CudaBackend::Run(const GatedOutput& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  rounded_.Forget(op.out);
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.rows() == 0) return absl::OkStatus();
   Product product;
@@ -241,6 +296,7 @@ absl::Status CudaBackend::Run(const GatedOutput& op) {
 
 absl::Status CudaBackend::Run(const FeedForward& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  rounded_.Forget(op.out);
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.rows() == 0) return absl::OkStatus();
   const int64_t inner = op.down->cols();
@@ -257,9 +313,17 @@ absl::Status CudaBackend::Run(const FeedForward& op) {
       op.kind == FeedForwardKind::kSwiglu ? Finish::kSwiglu : Finish::kSilu;
   up.finish.out = *activations;
   up.finish.out_stride = inner;
-  CHELA_RETURN_IF_ERROR(Multiply(up));
   Product down;
   down.weight = ViewOf(op.down);
+  if (step_.decode_rows() > 0 && IsWide(down.weight, DecodeGridRows()) &&
+      down.weight.stride == inner) {
+    const absl::StatusOr<uint16_t*> rounded =
+        wide_inner_.Get<uint16_t>(int64_t{GridRows(step_.rows())} * inner);
+    if (!rounded.ok()) return rounded.status();
+    up.finish.rounded = *rounded;
+    down.rounded = *rounded;
+  }
+  CHELA_RETURN_IF_ERROR(Multiply(up));
   down.x = *activations;
   down.x_stride = inner;
   down.finish.kind = Finish::kResidual;
@@ -289,7 +353,8 @@ absl::Status CudaBackend::Run(const LogitsHead& op) {
   product.in_rows = step_.logits_rows();
   product.finish.out = op.logits;
   product.finish.out_stride = op.weight->rows();
-  const absl::StatusOr<ProductLaunch> launch = LaunchOf(GridRows(op.num_rows));
+  const absl::StatusOr<ProductLaunch> launch =
+      LaunchOf(product.weight, GridRows(op.num_rows));
   if (!launch.ok()) return launch.status();
   return Check(Launch(product, *launch), "the logits");
 }

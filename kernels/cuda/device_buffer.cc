@@ -50,6 +50,7 @@ absl::Status Scratch::Reserve(size_t bytes) {
   absl::StatusOr<DeviceBuffer> buffer = DeviceBuffer::Allocate(wanted);
   if (!buffer.ok()) return buffer.status();
   buffer_ = *std::move(buffer);
+  ++*growths_;
   return absl::OkStatus();
 }
 

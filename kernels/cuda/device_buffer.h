@@ -68,9 +68,12 @@ class PinnedBuffer {
 };
 
 // Memory that grows when a step needs more than any before it, and is reused
-// otherwise. Its old contents are lost when it grows.
+// otherwise. Its old contents are lost when it grows, and graphs that hold its
+// address are out of date: `growths` counts that.
 class Scratch {
  public:
+  explicit Scratch(int64_t* growths) : growths_(growths) {}
+
   // At least `count` elements; asks the device for memory only if it must.
   template <typename T>
   absl::StatusOr<T*> Get(int64_t count) {
@@ -82,6 +85,7 @@ class Scratch {
  private:
   absl::Status Reserve(size_t bytes);
 
+  int64_t* growths_;
   DeviceBuffer buffer_;
 };
 

@@ -4,11 +4,14 @@
 #ifndef CHELA_KERNELS_CUDA_DEVICE_MATH_CUH_
 #define CHELA_KERNELS_CUDA_DEVICE_MATH_CUH_
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <cstdint>
 
 #include "kernels/cuda/norm_statistics.h"
+#include "kernels/cuda/rounded_out.h"
 #include "kernels/linear_attention.h"
 #include "kernels/norm.h"
 
@@ -50,6 +53,33 @@ __device__ __forceinline__ float Feature(FeatureMap map, float x) {
   return x;
 }
 
+// Two floats rounded to nearest even, the first in the low half.
+template <typename T>
+__device__ __forceinline__ uint32_t Round2(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t Round2<__nv_bfloat16>(float low,
+                                                          float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+template <>
+__device__ __forceinline__ uint32_t Round2<__half>(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+__device__ __forceinline__ uint32_t Round2(DType dtype, float low, float high) {
+  return dtype == DType::kBF16 ? Round2<__nv_bfloat16>(low, high)
+                               : Round2<__half>(low, high);
+}
+
+__device__ __forceinline__ void StoreRounded(const RoundedOut& out, int64_t at,
+                                             float value) {
+  if (out.data == nullptr) return;
+  static_cast<uint16_t*>(out.data)[at] =
+      static_cast<uint16_t>(Round2(out.dtype, value, 0.0f));
+}
+
 // The sum over a warp, the same in every lane; one order for all.
 __device__ __forceinline__ float WarpSum(float x) {
 #pragma unroll
@@ -57,6 +87,12 @@ __device__ __forceinline__ float WarpSum(float x) {
     x += __shfl_xor_sync(kWholeWarp, x, offset);
   }
   return x;
+}
+
+// The terms of four neighbours: what a lane adds to its sum at once.
+template <typename Term>
+__device__ __forceinline__ float SumOfFour(const float4& x, const Term& term) {
+  return term(x.w, term(x.z, term(x.y, term(x.x, 0.0f))));
 }
 
 // sum(term(x[j])) over this lane's elements of a row: every 32nd group of four,
@@ -70,11 +106,7 @@ __device__ __forceinline__ float LaneSum(const float* x, int width,
   if (width % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0) {
 #pragma unroll 8
     for (int j = lane * 4; j < width; j += 128) {
-      const float4 four = *reinterpret_cast<const float4*>(x + j);
-      sum = term(four.x, sum);
-      sum = term(four.y, sum);
-      sum = term(four.z, sum);
-      sum = term(four.w, sum);
+      sum += SumOfFour(*reinterpret_cast<const float4*>(x + j), term);
     }
   } else {
     for (int j = lane; j < width; j += 32) sum = term(x[j], sum);
@@ -83,7 +115,7 @@ __device__ __forceinline__ float LaneSum(const float* x, int width,
 }
 
 // The statistics of one row by one warp, the same in every lane: each lane's
-// elements in ascending order, then the lanes as a tree.
+// groups of four in ascending order, then the lanes as a tree.
 __device__ __forceinline__ NormStatistics WarpNormStatistics(const float* x,
                                                              int width,
                                                              const Norm& norm) {

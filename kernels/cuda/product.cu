@@ -11,10 +11,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kFloatRows = 4;  // of the left operand, a warp
 
-// Rows from which on the cluster kernel, which reads the left operand less
-// often, is the faster one.
-constexpr int kClusterRows = 9;
-
 // A warp has one row.
 __global__ void __launch_bounds__(kThreads)
     Statistics(const __grid_constant__ Product p, NormStatistics* out) {
@@ -81,20 +77,23 @@ __global__ void __launch_bounds__(256)
 }
 
 // A block rounds one row; each of its warps takes the statistics for itself.
+// Row i of a dense range, or the i-th of the listed ones that exist.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     Round(const __grid_constant__ Product p, int first_row, uint16_t* left) {
   LetLaterStart();
+  const int i = static_cast<int>(blockIdx.x);
+  const bool exists = p.count == nullptr || i < *p.count;
   WaitForEarlier();
-  const int64_t i = blockIdx.x;
-  const float* x = p.x + (first_row + i) * p.x_stride;
+  if (!exists) return;
+  const float* x = p.x + RowAt(p.in_rows, first_row + i) * p.x_stride;
   NormStatistics statistics;
   if (p.normed) statistics = WarpNormStatistics(x, p.weight.cols, p.norm);
   const bool aligned = RowsAligned(p);
   for (int column = static_cast<int>(threadIdx.x) * 4; column < p.weight.stride;
        column += kThreads * 4) {
     const float4 v = LeftFour(p, x, statistics, column, aligned);
-    *reinterpret_cast<uint2*>(left + i * p.weight.stride + column) =
+    *reinterpret_cast<uint2*>(left + int64_t{i} * p.weight.stride + column) =
         make_uint2(Round2<T>(v.x, v.y), Round2<T>(v.z, v.w));
   }
 }
@@ -127,6 +126,43 @@ cudaError_t LaunchStatistics(Product* product, const ProductLaunch& launch) {
   return Launch(shape, Statistics, *product, launch.statistics);
 }
 
+cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
+                        uint16_t* left, bool overlap, cudaStream_t stream) {
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(rows));
+  shape.block = dim3(kThreads);
+  shape.overlap = overlap;
+  shape.stream = stream;
+  return product.weight.dtype == DType::kBF16
+             ? Launch(shape, Round<__nv_bfloat16>, product, first_row, left)
+             : Launch(shape, Round<__half>, product, first_row, left);
+}
+
+// Rounds what nobody has rounded yet.
+cudaError_t RoundLeft(Product* product, int index,
+                      const ProductLaunch& launch) {
+  if (product->rounded != nullptr) return cudaSuccess;
+  uint16_t* const left =
+      launch.left + int64_t{index} * launch.max_rows * product->weight.stride;
+  const cudaError_t error = LaunchRound(*product, 0, launch.max_rows, left,
+                                        launch.overlap, launch.stream);
+  product->rounded = left;
+  product->in_rows = nullptr;
+  return error;
+}
+
+cudaError_t LaunchSet(ProductSet set, const ProductLaunch& launch) {
+  if (IsWide(set.products[0].weight, launch.max_rows)) {
+    for (int i = 0; i < (set.pair ? 2 : 1); ++i) {
+      const cudaError_t error = RoundLeft(&set.products[i], i, launch);
+      if (error != cudaSuccess) return error;
+    }
+    return LaunchWide(set, launch);
+  }
+  return launch.max_rows == 1 && SingleTakes(set) ? LaunchSingle(set, launch)
+                                                  : LaunchSmall(set, launch);
+}
+
 }  // namespace
 
 cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch) {
@@ -145,14 +181,12 @@ cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch) {
 cudaError_t Launch(const Product& product, const ProductLaunch& launch) {
   ProductSet set;
   set.products[0] = product;
-  const bool wide = product.weight.dtype == DType::kF32;
-  const bool cluster = launch.clusters && launch.max_rows >= kClusterRows;
-  if (product.normed && (wide || cluster)) {
+  if (product.weight.dtype != DType::kF32) return LaunchSet(set, launch);
+  if (product.normed) {
     const cudaError_t error = LaunchStatistics(&set.products[0], launch);
     if (error != cudaSuccess) return error;
   }
-  if (wide) return LaunchFloat(set.products[0], launch);
-  return cluster ? LaunchCluster(set, launch) : LaunchSmall(set, launch);
+  return LaunchFloat(set.products[0], launch);
 }
 
 cudaError_t LaunchPair(const Product& first, const Product& second,
@@ -167,21 +201,13 @@ cudaError_t LaunchPair(const Product& first, const Product& second,
   set.products[0] = first;
   set.products[1] = second;
   set.pair = true;
-  return launch.clusters && launch.max_rows >= kClusterRows
-             ? LaunchCluster(set, launch)
-             : LaunchSmall(set, launch);
+  return LaunchSet(set, launch);
 }
 
 cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
                         void* left, cudaStream_t stream) {
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(rows));
-  shape.block = dim3(kThreads);
-  shape.stream = stream;
-  uint16_t* const out = static_cast<uint16_t*>(left);
-  return product.weight.dtype == DType::kBF16
-             ? Launch(shape, Round<__nv_bfloat16>, product, first_row, out)
-             : Launch(shape, Round<__half>, product, first_row, out);
+  return LaunchRound(product, first_row, rows, static_cast<uint16_t*>(left),
+                     /*overlap=*/false, stream);
 }
 
 cudaError_t LaunchFinish(const WeightView& weight,

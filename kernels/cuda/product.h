@@ -43,6 +43,9 @@ struct FinishArguments {
   int64_t candidate_stride = 0;
   int64_t gate_stride = 0;
   float* out = nullptr;
+  // Instead of `out`, rounded to the weight's 16-bit type; only where the
+  // product is a wide one (IsWide).
+  void* rounded = nullptr;
   int64_t out_stride = 0;
 };
 
@@ -57,7 +60,10 @@ struct Product {
   bool normed = false;
   Norm norm;
   const NormStatistics* statistics = nullptr;  // [count], see Launch
-  const int32_t* count = nullptr;              // device: rows that exist
+  // The left operand as it enters the product, [.., weight.stride] by in_rows,
+  // if somebody has rounded it already.
+  const void* rounded = nullptr;
+  const int32_t* count = nullptr;  // device: rows that exist
   const int32_t* in_rows = nullptr;
   const int32_t* out_rows = nullptr;
   FinishArguments finish;
@@ -66,11 +72,21 @@ struct Product {
 // Where a product runs.
 struct ProductLaunch {
   int32_t max_rows = 0;                  // at least *count
-  bool clusters = false;                 // the device has them (9.0 and newer)
+  int32_t processors = 1;                // multiprocessors of the device
   bool overlap = false;                  // see LaunchShape
   NormStatistics* statistics = nullptr;  // room for max_rows
+  // Room for two left operands, [2, max_rows, weight.stride]; if IsWide.
+  uint16_t* left = nullptr;
   cudaStream_t stream = nullptr;
 };
+
+// Whether a product of up to max_rows rows takes its left operand rounded
+// (16-bit weights only).
+inline constexpr int32_t kMostSmallRows = 8;
+inline constexpr int32_t kWeightColumns = 64;  // what `stride` is a multiple of
+inline bool IsWide(const WeightView& weight, int32_t max_rows) {
+  return weight.dtype != DType::kF32 && max_rows > kMostSmallRows;
+}
 
 // Products of few rows (decode and logits), bound by reading the weights.
 //

@@ -13,25 +13,10 @@
 
 namespace chela::cuda {
 
-// Inputs of a row that four lanes of a warp load together, 16 each: a line of
-// 128 bytes.
+// Inputs of a row that four lanes of a warp load together: a line of 128 bytes,
+// each lane 8 inputs of its first half and 8 of its second.
 inline constexpr int kChunk = 64;
 inline constexpr int kSlices = 8;
-
-// Two floats rounded to nearest even, the first in the low half.
-template <typename T>
-__device__ __forceinline__ uint32_t Round2(float low, float high);
-template <>
-__device__ __forceinline__ uint32_t Round2<__nv_bfloat16>(float low,
-                                                          float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-template <>
-__device__ __forceinline__ uint32_t Round2<__half>(float low, float high) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 
 // d += A B for a tile of 16 outputs, 16 inputs and 8 rows. The inputs of a tile
 // may be any 16, as long as A and B name them in the same order.
@@ -70,17 +55,55 @@ __device__ __forceinline__ uint4 LoadWeights(const void* from) {
   return out;
 }
 
-// The 16 inputs of one lane in one chunk: 32 bytes of a row.
+// The 16 inputs of one lane in one chunk, `from` being the first half's.
 struct LaneWeights {
   uint4 low, high;
 };
 __device__ __forceinline__ LaneWeights LoadLane(const uint16_t* from) {
-  return {LoadWeights(from), LoadWeights(from + 8)};
+  return {LoadWeights(from), LoadWeights(from + kChunk / 2)};
 }
 
 // The chunks of slice `slice`: the same cut for every kernel.
 __device__ __forceinline__ int SliceBegin(int stride, int slice) {
   return stride / kChunk * slice / kSlices;
+}
+
+// What a lane holds of its 16 outputs (twice for kTiles 2) ahead of their use.
+template <int kTiles, int kAhead>
+struct SliceWeights {
+  // Chunks chunk .. chunk + kAhead - 1, as far as they are before `end`.
+  __device__ __forceinline__ void Load(const uint16_t* const (&rows)[kTiles],
+                                       int64_t eight_rows, int chunk, int end) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (chunk + i >= end) break;
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+        const uint16_t* at = rows[tile] + (chunk + i) * kChunk;
+        top[tile][i] = LoadLane(at);
+        bottom[tile][i] = LoadLane(at + eight_rows);
+      }
+    }
+  }
+
+  LaneWeights top[kTiles][kAhead];
+  LaneWeights bottom[kTiles][kAhead];
+};
+
+template <typename T>
+__device__ __forceinline__ void MultiplyChunk(float (&sums)[4],
+                                              const LaneWeights& top,
+                                              const LaneWeights& bottom,
+                                              const uint4& low,
+                                              const uint4& high) {
+  MultiplyAdd<T>(sums, top.low.x, bottom.low.x, top.low.y, bottom.low.y, low.x,
+                 low.y);
+  MultiplyAdd<T>(sums, top.low.z, bottom.low.z, top.low.w, bottom.low.w, low.z,
+                 low.w);
+  MultiplyAdd<T>(sums, top.high.x, bottom.high.x, top.high.y, bottom.high.y,
+                 high.x, high.y);
+  MultiplyAdd<T>(sums, top.high.z, bottom.high.z, top.high.w, bottom.high.w,
+                 high.z, high.w);
 }
 
 // The tree that adds the slices: ((0+1)+(2+3))+((4+5)+(6+7)).
@@ -133,33 +156,68 @@ __device__ __forceinline__ bool RowsAligned(const Product& p) {
   return p.x_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.x) % 16 == 0;
 }
 
-// s (and for kSwiglu s2) is the sum of output `column` for row `row`.
-__device__ __forceinline__ void FinishOne(const FinishArguments& f, int64_t row,
-                                          int column, float s, float s2) {
-  float* out = f.out + row * f.out_stride + column;
+// What the finish of one output reads besides the sums. The bias is a weight;
+// the rest comes from earlier kernels.
+struct FinishInputs {
+  float bias = 0;
+  float residual = 0;
+  float candidate = 0;
+  float gate = 0;
+};
+__device__ __forceinline__ FinishInputs
+LoadFinishInputs(const FinishArguments& f, int64_t row, int column) {
+  FinishInputs in;
+  if (f.kind == Finish::kStore && f.bias != nullptr) in.bias = f.bias[column];
+  if (f.kind == Finish::kResidual || f.kind == Finish::kGated) {
+    in.residual = __ldcg(f.residual + row * f.out_stride + column);
+  }
+  if (f.kind == Finish::kGated) {
+    in.candidate = __ldcg(f.candidate + row * f.candidate_stride + column);
+    in.gate = __ldcg(f.gate + row * f.gate_stride + column);
+  }
+  return in;
+}
+
+// s (and for kSwiglu s2) is the sum of one output.
+__device__ __forceinline__ float FinishValue(const FinishArguments& f,
+                                             const FinishInputs& in, float s,
+                                             float s2) {
   switch (f.kind) {
     case Finish::kStore:
-      *out = f.bias == nullptr ? s : s + f.bias[column];
-      return;
+      return f.bias == nullptr ? s : s + in.bias;
     case Finish::kResidual:
-      *out = __ldcg(f.residual + row * f.out_stride + column) + s;
-      return;
+      return in.residual + s;
     case Finish::kGated: {
-      const float h =
-          Silu(__ldcg(f.candidate + row * f.candidate_stride + column) + s);
-      const float g = Sigmoid(__ldcg(f.gate + row * f.gate_stride + column));
-      const float kept =
-          (1.0f - g) * __ldcg(f.residual + row * f.out_stride + column);
-      *out = fmaf(g, h, kept);
-      return;
+      const float h = Silu(in.candidate + s);
+      const float g = Sigmoid(in.gate);
+      const float kept = (1.0f - g) * in.residual;
+      return fmaf(g, h, kept);
     }
     case Finish::kSilu:
-      *out = Silu(s);
-      return;
+      return Silu(s);
     case Finish::kSwiglu:
-      *out = Silu(s) * s2;
-      return;
+      return Silu(s) * s2;
   }
+  return s;
+}
+
+// Writes a finished output, rounded where only that is asked for.
+template <typename T>
+__device__ __forceinline__ void StoreFinished(const FinishArguments& f,
+                                              int64_t row, int column,
+                                              float value) {
+  if (f.rounded != nullptr) {
+    static_cast<uint16_t*>(f.rounded)[row * f.out_stride + column] =
+        static_cast<uint16_t>(Round2<T>(value, 0.0f));
+  } else {
+    f.out[row * f.out_stride + column] = value;
+  }
+}
+
+__device__ __forceinline__ void FinishOne(const FinishArguments& f, int64_t row,
+                                          int column, float s, float s2) {
+  f.out[row * f.out_stride + column] =
+      FinishValue(f, LoadFinishInputs(f, row, column), s, s2);
 }
 
 }  // namespace chela::cuda

@@ -21,43 +21,6 @@ constexpr int kThreads = 256;  // a warp for each slice, and for each row's norm
 // banks over rows.
 constexpr int kLeftPad = 8;
 
-template <int kTiles, int kAhead>
-struct SliceWeights {
-  // Chunks chunk .. chunk + kAhead - 1, as far as they are before `end`.
-  __device__ __forceinline__ void Load(const uint16_t* const (&rows)[kTiles],
-                                       int64_t eight_rows, int chunk, int end) {
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (chunk + i >= end) break;
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        const uint16_t* at = rows[tile] + (chunk + i) * kChunk;
-        top[tile][i] = LoadLane(at);
-        bottom[tile][i] = LoadLane(at + eight_rows);
-      }
-    }
-  }
-
-  LaneWeights top[kTiles][kAhead];
-  LaneWeights bottom[kTiles][kAhead];
-};
-
-template <typename T>
-__device__ __forceinline__ void MultiplyChunk(float (&sums)[4],
-                                              const LaneWeights& top,
-                                              const LaneWeights& bottom,
-                                              const uint4& low,
-                                              const uint4& high) {
-  MultiplyAdd<T>(sums, top.low.x, bottom.low.x, top.low.y, bottom.low.y, low.x,
-                 low.y);
-  MultiplyAdd<T>(sums, top.low.z, bottom.low.z, top.low.w, bottom.low.w, low.z,
-                 low.w);
-  MultiplyAdd<T>(sums, top.high.x, bottom.high.x, top.high.y, bottom.high.y,
-                 high.x, high.y);
-  MultiplyAdd<T>(sums, top.high.z, bottom.high.z, top.high.w, bottom.high.w,
-                 high.z, high.w);
-}
-
 // Rounds `count` rows of the left operand into shared memory, zeros from the
 // weight's columns to its stride.
 template <typename T>
@@ -118,7 +81,7 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
     rows[i] = static_cast<const uint16_t*>(p.weight.data) +
-              int64_t{i * outputs + first_output + g} * stride + t * 16;
+              int64_t{i * outputs + first_output + g} * stride + t * 8;
   }
   SliceWeights<kTiles, kAhead> weights;
   weights.Load(rows, int64_t{8} * stride, begin, end);
@@ -141,7 +104,7 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
   __syncthreads();
 
   float sums[kTiles][4] = {};
-  const uint16_t* const lane_left = left + g * (stride + kLeftPad) + t * 16;
+  const uint16_t* const lane_left = left + g * (stride + kLeftPad) + t * 8;
   for (int chunk = begin; chunk < end; chunk += kAhead) {
     if (chunk > begin) weights.Load(rows, int64_t{8} * stride, chunk, end);
 #pragma unroll
@@ -153,7 +116,7 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
         const uint4* from =
             reinterpret_cast<const uint4*>(lane_left + (chunk + i) * kChunk);
         low = from[0];
-        high = from[1];
+        high = from[kChunk / 2 / 8];
       }
 #pragma unroll
       for (int k = 0; k < kTiles; ++k) {

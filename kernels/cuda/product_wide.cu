@@ -1,0 +1,266 @@
+// Products of many rows: a block owns 16 or 32 outputs for up to 64 rows, each
+// of its 8 warps one slice of the inputs. Weights stream through shared memory,
+// the left operand, rounded by whoever made it, comes straight from the
+// second-level cache into the tensor cores' registers.
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/product_kernels.h"
+#include "kernels/cuda/product_math.cuh"
+
+namespace chela::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTile = 16;  // outputs of one instruction
+// Bytes of a staged chunk's row: 128 and 16 that spread the banks.
+constexpr int kStagePitch = kChunk * 2 + 16;
+
+__device__ __forceinline__ void CopyAsync(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from)
+               : "memory");
+}
+__device__ __forceinline__ void CommitCopies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int kPending>
+__device__ __forceinline__ void WaitForCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// A warp's own ring of kStages chunks of its 16 kTiles weight rows.
+template <int kTiles, int kStages>
+struct WeightRing {
+  static constexpr int kStageBytes = kTiles * kTile * kStagePitch;
+  static constexpr int kBytes = kStages * kStageBytes;
+
+  unsigned char* memory;
+  const uint16_t* rows[kTiles];  // the first of each tile, at this lane's part
+  int64_t stride;
+
+  // Asks for a chunk; a group of copies even if there is none.
+  __device__ __forceinline__ void Ask(int chunk, int begin, int end) const {
+    if (chunk < end) {
+      const int lane = static_cast<int>(threadIdx.x) % 32;
+      unsigned char* const stage =
+          memory + (chunk - begin) % kStages * kStageBytes;
+      const uint32_t to =
+          static_cast<uint32_t>(__cvta_generic_to_shared(stage)) +
+          lane / 8 * kStagePitch + lane % 8 * 16;
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+        const uint16_t* const from = rows[tile] + chunk * kChunk;
+#pragma unroll
+        for (int i = 0; i < kTile; i += 4) {
+          CopyAsync(to + (tile * kTile + i) * kStagePitch, from + i * stride);
+        }
+      }
+    }
+    CommitCopies();
+  }
+
+  // 16 bytes of a tile's row.
+  __device__ __forceinline__ uint4 At(int chunk, int begin, int row,
+                                      int byte) const {
+    return *reinterpret_cast<const uint4*>(
+        memory + (chunk - begin) % kStages * kStageBytes + row * kStagePitch +
+        byte);
+  }
+};
+
+// Half a chunk: two instructions for each tile of outputs and of rows.
+template <typename T, int kTiles, int kRowTiles, typename Ring>
+__device__ __forceinline__ void MultiplyHalf(
+    const Ring& ring, int chunk, int begin, int half,
+    const uint16_t* const (&left)[kRowTiles],
+    float (&sums)[kTiles][kRowTiles][4]) {
+  const int g = static_cast<int>(threadIdx.x) % 32 / 4;
+  const int t = static_cast<int>(threadIdx.x) % 4;
+  uint4 b[kRowTiles];
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+    b[r] = __ldcg(reinterpret_cast<const uint4*>(left[r] + chunk * kChunk +
+                                                 half * (kChunk / 2)));
+  }
+#pragma unroll
+  for (int k = 0; k < kTiles; ++k) {
+    const int byte = half * kChunk + t * 16;
+    const uint4 top = ring.At(chunk, begin, k * kTile + g, byte);
+    const uint4 bottom = ring.At(chunk, begin, k * kTile + g + 8, byte);
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      MultiplyAdd<T>(sums[k][r], top.x, bottom.x, top.y, bottom.y, b[r].x,
+                     b[r].y);
+      MultiplyAdd<T>(sums[k][r], top.z, bottom.z, top.w, bottom.w, b[r].z,
+                     b[r].w);
+    }
+  }
+}
+
+template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
+__global__ void __launch_bounds__(kThreads, 2)
+    WideProduct(const __grid_constant__ ProductSet set) {
+  using Ring = WeightRing<kTiles, kStages>;
+  constexpr int kRows = kRowTiles * 8;
+  constexpr int kOutputs = kTiles * kTile;
+  constexpr int kPitch = kOutputs + 4;  // of a row of sums; spreads the banks
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ int32_t row_of[kRows];
+
+  const bool second = static_cast<int>(blockIdx.x) >= set.first_tiles;
+  const Product& p = set.products[second ? 1 : 0];
+  const int block =
+      static_cast<int>(blockIdx.x) - (second ? set.first_tiles : 0);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int slice = thread / 32;
+  const int lane = thread % 32;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int stride = p.weight.stride;
+  const int outputs = kSwiglu ? p.weight.rows / 2 : p.weight.rows;
+  constexpr int kOwn = kSwiglu ? kTile : kOutputs;  // of this block
+  const int begin = SliceBegin(stride, slice);
+  const int end = SliceBegin(stride, slice + 1);
+
+  LetLaterStart();
+  Ring ring;
+  ring.memory = memory + slice * Ring::kBytes;
+  ring.stride = stride;
+#pragma unroll
+  for (int k = 0; k < kTiles; ++k) {
+    const int64_t first =
+        kSwiglu ? k * outputs + block * kTile : block * kOutputs + k * kTile;
+    ring.rows[k] = static_cast<const uint16_t*>(p.weight.data) +
+                   (first + lane / 8) * stride + lane % 8 * 8;
+  }
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) ring.Ask(begin + i, begin, end);
+  const int first_row = static_cast<int>(blockIdx.y) * kRows;
+  const int count = min(*p.count - first_row, kRows);
+  // Rows that are not there read one that is, so that loads need no branch.
+  if (thread < kRows && count > 0) {
+    row_of[thread] = static_cast<int32_t>(
+        RowAt(p.in_rows, first_row + (thread < count ? thread : 0)));
+  }
+  __syncthreads();
+  const uint16_t* left[kRowTiles];
+  if (count > 0) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      left[r] = static_cast<const uint16_t*>(p.rounded) +
+                int64_t{row_of[r * 8 + g]} * stride + t * 8;
+    }
+  }
+
+  WaitForEarlier();
+  if (count <= 0) {
+    WaitForCopies<0>();
+    return;
+  }
+  float sums[kTiles][kRowTiles][4] = {};
+  for (int chunk = begin; chunk < end; ++chunk) {
+    WaitForCopies<kStages - 1>();
+    __syncwarp();  // a warp reads what its own lanes asked for
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      MultiplyHalf<T, kTiles, kRowTiles>(ring, chunk, begin, half, left, sums);
+    }
+    __syncwarp();
+    ring.Ask(chunk + kStages, begin, end);
+  }
+  WaitForCopies<0>();
+  __syncthreads();  // the sums take the weights' place
+
+  float* const part = reinterpret_cast<float*>(memory);
+#pragma unroll
+  for (int k = 0; k < kTiles; ++k) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      float* const at =
+          part + (slice * kRows + r * 8 + 2 * t) * kPitch + k * kTile + g;
+      at[0] = sums[k][r][0];
+      at[kPitch] = sums[k][r][1];
+      at[8] = sums[k][r][2];
+      at[kPitch + 8] = sums[k][r][3];
+    }
+  }
+  __syncthreads();
+#pragma unroll 2
+  for (int i = thread; i < kRows * kOwn; i += kThreads) {
+    const int m = i / kOwn;
+    const int own = i % kOwn;
+    const int output = block * kOwn + own;
+    if (m >= count || output >= outputs) continue;
+    float slices[kSlices];
+    float other[kSlices];
+#pragma unroll
+    for (int j = 0; j < kSlices; ++j) {
+      const float* const from = part + (j * kRows + m) * kPitch + own;
+      slices[j] = from[0];
+      if constexpr (kSwiglu) other[j] = from[kTile];
+    }
+    const int64_t row = RowAt(p.out_rows, first_row + m);
+    StoreFinished<T>(
+        p.finish, row, output,
+        FinishValue(p.finish, LoadFinishInputs(p.finish, row, output),
+                    AddSlices(slices), kSwiglu ? AddSlices(other) : 0.0f));
+  }
+}
+
+template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
+cudaError_t LaunchOf(ProductSet set, LaunchShape shape, int32_t max_rows) {
+  constexpr int kRows = kRowTiles * 8;
+  constexpr int kOwn = kSwiglu ? kTile : kTiles * kTile;
+  const auto tiles = [](const Product& p) {
+    return Blocks(kSwiglu ? p.weight.rows / 2 : p.weight.rows, kOwn);
+  };
+  set.first_tiles = static_cast<int32_t>(tiles(set.products[0]));
+  const unsigned second = set.pair ? tiles(set.products[1]) : 0;
+  shape.grid = dim3(static_cast<unsigned>(set.first_tiles) + second,
+                    Blocks(max_rows, kRows));
+  constexpr size_t kRing = kSlices * WeightRing<kTiles, kStages>::kBytes;
+  constexpr size_t kSums =
+      sizeof(float) * kSlices * kRows * (kTiles * kTile + 4);
+  shape.shared_bytes = kRing > kSums ? kRing : kSums;
+  return Launch(shape, WideProduct<T, kTiles, kRowTiles, kStages, kSwiglu>,
+                set);
+}
+
+template <typename T, int kTiles, bool kSwiglu>
+cudaError_t LaunchTiles(const ProductSet& set, const LaunchShape& shape,
+                        int32_t max_rows) {
+  // Slices of two chunks are wholly under way with two stages.
+  const bool narrow = set.products[0].weight.stride <= 2 * kSlices * kChunk;
+  if (max_rows <= 32) {
+    return narrow ? LaunchOf<T, kTiles, 4, 2, kSwiglu>(set, shape, max_rows)
+                  : LaunchOf<T, kTiles, 4, 4, kSwiglu>(set, shape, max_rows);
+  }
+  return narrow ? LaunchOf<T, kTiles, 8, 2, kSwiglu>(set, shape, max_rows)
+                : LaunchOf<T, kTiles, 8, 4, kSwiglu>(set, shape, max_rows);
+}
+
+template <typename T>
+cudaError_t LaunchTyped(const ProductSet& set, const LaunchShape& shape,
+                        const ProductLaunch& launch) {
+  if (set.products[0].finish.kind == Finish::kSwiglu) {
+    return LaunchTiles<T, 2, true>(set, shape, launch.max_rows);
+  }
+  // Wider blocks read the left operand less often, if there are enough.
+  const int outputs = set.products[0].weight.rows +
+                      (set.pair ? set.products[1].weight.rows : 0);
+  return outputs >= 2 * kTile * launch.processors
+             ? LaunchTiles<T, 2, false>(set, shape, launch.max_rows)
+             : LaunchTiles<T, 1, false>(set, shape, launch.max_rows);
+}
+
+}  // namespace
+
+cudaError_t LaunchWide(const ProductSet& set, const ProductLaunch& launch) {
+  LaunchShape shape;
+  shape.block = dim3(kThreads);
+  shape.overlap = launch.overlap;
+  shape.stream = launch.stream;
+  return set.products[0].weight.dtype == DType::kBF16
+             ? LaunchTyped<__nv_bfloat16>(set, shape, launch)
+             : LaunchTyped<__half>(set, shape, launch);
+}
+
+}  // namespace chela::cuda
