@@ -20,7 +20,8 @@ namespace chela::cuda {
 // tiles in an order that the width alone decides.
 cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream);
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream);
 
 // The same for chunks, token after token.
 cudaError_t LaunchChunks(const LinearAttention& op, const Chunk* chunks,

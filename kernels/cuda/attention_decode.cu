@@ -26,23 +26,83 @@ __device__ __forceinline__ void LoadValues(const LinearAttention& op,
   }
 }
 
-// A cluster of blocks owns one head of one row; a block the value columns of
-// its tiles, one tile at a time. Thread (g, c) has keys 4 g .. 4 g + 3 and
-// columns 4 c .. 4 c + 3. The state of the first tile is on its way before the
-// wait for the projections.
+// Shared memory of a block that has own_tiles tiles.
+struct Shared {
+  __device__ Shared(float* memory, int key_dim, int own_tiles)
+      : q(memory),
+        k(q + key_dim),
+        o(k + key_dim),
+        squares(o + own_tiles * kTileColumns) {}
+  static size_t Bytes(int key_dim, int own_tiles) {
+    return sizeof(float) *
+           static_cast<size_t>(2 * key_dim + own_tiles * (kTileColumns + 1));
+  }
+  float* q;        // [key_dim]
+  float* k;        // [key_dim]
+  float* o;        // [own_tiles, 64]
+  float* squares;  // [own_tiles]: of a tile's o
+};
+
+// A tile's output from its threads' sums over four keys each, in ascending
+// order of the keys; by one warp.
+__device__ __forceinline__ void FinishTile(
+    const float (&parts)[kKeyGroups][kTileColumns], int own,
+    const Shared& memory) {
+  const int lane = static_cast<int>(threadIdx.x);
+  float low = 0;
+  float high = 0;
+#pragma unroll
+  for (int i = 0; i < kKeyGroups; ++i) {
+    low += parts[i][lane];
+    high += parts[i][lane + 32];
+  }
+  memory.o[own * kTileColumns + lane] = low;
+  memory.o[own * kTileColumns + lane + 32] = high;
+  const float squares = TileSquares(low, high);
+  if (lane == 0) memory.squares[own] = squares;
+}
+
+// The sum of the squares of all tiles in ascending order, whoever has them.
 template <bool kClusters>
-__global__ void __launch_bounds__(kTileThreads, 4)
+__device__ __forceinline__ float HeadSquares(const Shared& memory, int tiles,
+                                             int cluster_size) {
+  float all = 0;
+  for (int first = 0; first < tiles; first += kMaxCluster) {
+    float of[kMaxCluster];  // asked for at once
+#pragma unroll
+    for (int i = 0; i < kMaxCluster; ++i) {
+      const int tile = first + i;
+      of[i] = 0.0f;
+      if (tile >= tiles) continue;
+      const float* at = memory.squares + tile / cluster_size;
+#if __CUDA_ARCH__ >= 900
+      if constexpr (kClusters) {
+        at = cg::this_cluster().map_shared_rank(at, tile % cluster_size);
+      }
+#endif
+      of[i] = *at;
+    }
+#pragma unroll
+    for (int i = 0; i < kMaxCluster; ++i) all += of[i];
+  }
+  return all;
+}
+
+// A cluster of blocks owns one head of one row; block r of it tiles r,
+// r + cluster_size .. of the value columns, one after the other. Thread (g, c)
+// has keys 4 g .. 4 g + 3 and columns 4 c .. 4 c + 3. The state of the first
+// tile is on its way before the wait for the projections; for kAhead that of
+// each next one while the tile in front of it is computed.
+template <bool kClusters, bool kAhead>
+__global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
     DecodeAttention(const __grid_constant__ LinearAttention op,
                     const __grid_constant__ RoundedOut copy,
                     const __grid_constant__ DecodeRows rows, int cluster_size) {
-  extern __shared__ float memory[];
-  __shared__ float parts[kKeyGroups][kTileColumns];
-  __shared__ float block_squares;
+  extern __shared__ float dynamic[];
+  __shared__ float parts[2][kKeyGroups][kTileColumns];
   const int tiles = ValueTiles(op.value_dim);
   const int own_tiles = (tiles + cluster_size - 1) / cluster_size;
-  float* const q = memory;          // [key_dim]
-  float* const k = q + op.key_dim;  // [key_dim]
-  float* const o = k + op.key_dim;  // [own_tiles, 64]
+  const Shared memory(dynamic, op.key_dim, own_tiles);
 
   const int head = static_cast<int>(blockIdx.x) / cluster_size;
   const int rank = static_cast<int>(blockIdx.x) % cluster_size;
@@ -71,9 +131,8 @@ __global__ void __launch_bounds__(kTileThreads, 4)
   const float decay = op.decay == nullptr ? 1.0f : op.decay[head];
   const int64_t row = exists ? rows.rows[index] : 0;
   // Of this thread's first key and output: weights, which never change.
-  const int own_key = head * op.key_dim + thread;
   AttentionScales scales = {};
-  if (thread < op.key_dim) scales = LoadScales(op, own_key);
+  if (thread < op.key_dim) scales = LoadScales(op, head * op.key_dim + thread);
   const int first_out = rank * kTileColumns + thread;
   const bool outputs_first = thread < kTileColumns && first_out < op.value_dim;
   const float first_weight =
@@ -94,22 +153,30 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     const float shared = __ldcg(op.shared.data + row * op.shared.stride + key);
     const float2 both =
         QueryAndKey(op, shared, i == thread ? scales : LoadScales(op, key));
-    q[i] = both.x;
-    k[i] = both.y;
+    memory.q[i] = both.x;
+    memory.k[i] = both.y;
   }
-  float squares = 0;
+  __syncthreads();
   for (int own = 0; own < own_tiles; ++own) {
     const int tile_index = own * cluster_size + rank;
     if (tile_index >= tiles) break;
-    shape.first_column = tile_index * kTileColumns + 4 * c;
-    if (own > 0) LoadValues(op, value, shape.first_column, w);
+    const int next_column = (tile_index + cluster_size) * kTileColumns + 4 * c;
+    const bool more = tile_index + cluster_size < tiles;
+    float next_w[4] = {};
+    StateTile next = {};
+    if (kAhead && more) {
+      TileShape there = shape;
+      there.first_key = 4 * g;
+      there.first_column = next_column;
+      if (!fresh) next = there.Load(state);
+      LoadValues(op, value, next_column, next_w);
+    }
 #pragma unroll
     for (int j = 0; j < 4; ++j) w[j] = Silu(w[j]);  // of 0 is 0
-    __syncthreads();  // q and k are there; parts may be written again
     float sums[4] = {};
     for (int first = 0; first < op.key_dim; first += kTileKeys) {
       shape.first_key = first + 4 * g;
-      if (own > 0 || first > 0) {
+      if (first > 0 || (!kAhead && own > 0)) {
         tile = fresh ? StateTile{} : shape.Load(state);
       }
       float keys[4];
@@ -117,42 +184,35 @@ __global__ void __launch_bounds__(kTileThreads, 4)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const bool in = shape.first_key + i < op.key_dim;
-        keys[i] = in ? k[shape.first_key + i] : 0.0f;
-        queries[i] = in ? q[shape.first_key + i] : 0.0f;
+        keys[i] = in ? memory.k[shape.first_key + i] : 0.0f;
+        queries[i] = in ? memory.q[shape.first_key + i] : 0.0f;
       }
       Advance(tile, decay, keys, queries, w, sums);
       shape.Store(tile, state);
     }
+    // Two buffers: a warp that is a tile ahead writes into the other one.
+    float(&sums_of)[kKeyGroups][kTileColumns] = parts[own % 2];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) parts[g][4 * c + j] = sums[j];
+    for (int j = 0; j < 4; ++j) sums_of[g][4 * c + j] = sums[j];
     __syncthreads();
-    if (thread < 32) {
-      float low = 0;
-      float high = 0;
+    if (thread < 32) FinishTile(sums_of, own, memory);
+    shape.first_column = next_column;
+    if (kAhead) {
+      tile = next;
 #pragma unroll
-      for (int i = 0; i < kKeyGroups; ++i) {
-        low += parts[i][thread];
-        high += parts[i][thread + 32];
-      }
-      o[own * kTileColumns + thread] = low;
-      o[own * kTileColumns + thread + 32] = high;
-      squares += TileSquares(low, high);
+      for (int j = 0; j < 4; ++j) w[j] = next_w[j];
+    } else if (more) {
+      LoadValues(op, value, next_column, w);
     }
   }
-  if (thread == 0) block_squares = squares;
   __syncthreads();
-  float all = 0;
 #if __CUDA_ARCH__ >= 900
-  if constexpr (kClusters) {
-    const cg::cluster_group cluster = cg::this_cluster();
-    cluster.sync();
-    for (int i = 0; i < cluster_size; ++i) {
-      all += *cluster.map_shared_rank(&block_squares, i);
-    }
-    cluster.barrier_arrive();  // awaited before this block ends
-  }
+  if constexpr (kClusters) cg::this_cluster().sync();
 #endif
-  if constexpr (!kClusters) all = block_squares;
+  const float all = HeadSquares<kClusters>(memory, tiles, cluster_size);
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kClusters) cg::this_cluster().barrier_arrive();
+#endif
   const float scale = HeadScale(op, all);
   for (int i = thread; i < own_tiles * kTileColumns; i += kTileThreads) {
     const int column = (i / kTileColumns * cluster_size + rank) * kTileColumns +
@@ -162,37 +222,56 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     const int64_t at = row * op.heads * op.value_dim + over_all;
     const bool first = i < kTileColumns;
     const float out =
-        Gate(o[i], scale, first ? first_reset : __ldcg(reset + column),
+        Gate(memory.o[i], scale, first ? first_reset : __ldcg(reset + column),
              first ? first_weight : op.norm_weight[over_all]);
     op.out[at] = out;
     StoreRounded(copy, at, out);
   }
 #if __CUDA_ARCH__ >= 900
-  // The others may still read this block's sum.
+  // The others may still read this block's sums.
   if constexpr (kClusters) cg::this_cluster().barrier_wait();
 #endif
+}
+
+// Blocks that share a head: as many as it has tiles while there are few rows,
+// fewer where those alone fill the multiprocessors, two each. The bits are the
+// same.
+int ClusterFor(const LinearAttention& op, int max_rows, int processors) {
+  int cluster = ClusterOf(op.value_dim);
+  while (cluster > 1 && int64_t{op.heads} * max_rows * (cluster / 2) >=
+                            int64_t{2} * processors - 8) {
+    cluster /= 2;
+  }
+  return cluster;
+}
+
+template <bool kAhead>
+cudaError_t LaunchOf(const LinearAttention& op, const RoundedOut& copy,
+                     const DecodeRows& rows, const LaunchShape& shape) {
+  return shape.cluster > 1
+             ? Launch(shape, DecodeAttention<true, kAhead>, op, copy, rows,
+                      shape.cluster)
+             : Launch(shape, DecodeAttention<false, kAhead>, op, copy, rows, 1);
 }
 
 }  // namespace
 
 cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream) {
-  const int cluster = clusters ? ClusterOf(op.value_dim) : 1;
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream) {
+  const int cluster = clusters ? ClusterFor(op, max_rows, processors) : 1;
   const int own_tiles = (ValueTiles(op.value_dim) + cluster - 1) / cluster;
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(op.heads * cluster),
                     static_cast<unsigned>(max_rows));
   shape.block = dim3(kTileThreads);
-  shape.shared_bytes =
-      static_cast<size_t>(2 * op.key_dim + own_tiles * kTileColumns) *
-      sizeof(float);
+  shape.shared_bytes = Shared::Bytes(op.key_dim, own_tiles);
   shape.cluster = cluster;
   shape.overlap = overlap;
   shape.stream = stream;
-  return cluster > 1
-             ? Launch(shape, DecodeAttention<true>, op, copy, rows, cluster)
-             : Launch(shape, DecodeAttention<false>, op, copy, rows, 1);
+  return own_tiles > 1 ? LaunchOf<true>(op, copy, rows, shape)
+                       : LaunchOf<false>(op, copy, rows, shape);
 }
 
 }  // namespace chela::cuda

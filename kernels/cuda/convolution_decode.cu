@@ -7,8 +7,9 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kGroups = 8;  // warps that share the sums of a block's channels
-constexpr int kThreads = kGroups * kLanes;
+constexpr int kWarps = 4;     // that share the sums of a block's channels
+constexpr int kResidues = 8;  // level 0 is summed by lag mod 8
+constexpr int kThreads = kWarps * kLanes;
 constexpr int kMaxLevels = 40;  // as Validate allows
 
 // Neighbouring channels of a lane: four where rows can be moved 16 bytes at a
@@ -80,7 +81,7 @@ __device__ __forceinline__ void Add(const Channels<V>& a, Channels<V>* sum) {
 // its two halves lie below it already), their sums.
 template <int V>
 struct Parts {
-  Channels<V> near[kGroups][kLanes];       // level 0 without lag 0
+  Channels<V> near[kResidues][kLanes];     // level 0 without lag 0
   Channels<V> levels[kMaxLevels][kLanes];  // each level's own sum
   Channels<V> short_sum[kLanes];           // without lag 0
 };
@@ -100,23 +101,23 @@ struct Row {
   int channel = 0;  // the lane's first
 };
 
-// Thread group `group` sums the level-0 lags that are `group` mod 8.
+// The level-0 lags that are `residue` mod 8, without lag 0.
 template <int V>
 __device__ Channels<V> SumNear(const HierarchicalConvolution& op, const Row& at,
-                               const float* state, int group) {
+                               const float* state, int residue) {
   const int length = op.base_length;
   const int64_t seen = at.position + 1;
   const int held = static_cast<int>(seen < length ? seen : length);
   Channels<V> near;
-  int row = Mod(at.position, length) - group;
+  int row = Mod(at.position, length) - residue;
   if (row < 0) row += length;
 #pragma unroll 2
-  for (int m = group; m < held; m += kGroups) {
+  for (int m = residue; m < held; m += kResidues) {
     if (m > 0) {
       AddProduct(Load<V>(op.taps0 + int64_t{m} * op.width + at.channel),
                  Load<V>(state + int64_t{row} * op.width), &near);
     }
-    row -= kGroups;
+    row -= kResidues;
     while (row < 0) row += length;
   }
   return near;
@@ -278,8 +279,8 @@ __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
   }
   Channels<V> c;
 #pragma unroll
-  for (int group = 0; group < kGroups; ++group) {
-    Add(parts.near[group][lane], &c);
+  for (int residue = 0; residue < kResidues; ++residue) {
+    Add(parts.near[residue][lane], &c);
   }
   Add(sum, &c);
   AddProduct(ends.long_tap, a, &c);
@@ -290,7 +291,7 @@ __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
 }
 
 template <int V, bool kShort, bool kLong>
-__global__ void __launch_bounds__(kThreads, 3) DecodeConvolutions(
+__global__ void __launch_bounds__(kThreads, 5) DecodeConvolutions(
     const __grid_constant__ ShortConvolution short_conv,
     const __grid_constant__ HierarchicalConvolution long_conv,
     const __grid_constant__ ConvolutionCopies copies,
@@ -298,7 +299,7 @@ __global__ void __launch_bounds__(kThreads, 3) DecodeConvolutions(
   __shared__ Parts<V> parts;
   const int width = kShort ? short_conv.width : long_conv.width;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const int group = static_cast<int>(threadIdx.x) / kLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const int index = static_cast<int>(blockIdx.y);
   LetLaterStart();
   const bool exists = index < *rows.count;
@@ -317,21 +318,24 @@ __global__ void __launch_bounds__(kThreads, 3) DecodeConvolutions(
     if (kLong) {
       float* const state = long_conv.state.data +
                            at.slot * long_conv.state.slot_stride + at.channel;
-      parts.near[group][lane] = SumNear<V>(long_conv, at, state, group);
-      for (int level = group + 1; level <= changed; level += kGroups) {
+#pragma unroll
+      for (int i = 0; i < kResidues; i += kWarps) {
+        parts.near[i + warp][lane] = SumNear<V>(long_conv, at, state, i + warp);
+      }
+      for (int level = warp + 1; level <= changed; level += kWarps) {
         parts.levels[level - 1][lane] =
             SumLevel<V>(long_conv, at, state, level);
       }
-      if (group == 0) LoadEnds<V>(long_conv, at, changed, &ends);
+      if (warp == 0) LoadEnds<V>(long_conv, at, changed, &ends);
     }
-    if (kShort && group == 0) LoadEnds<V>(short_conv, at, &ends);
-    if (kShort && group == kGroups - 1) {
+    if (kShort && warp == 0) LoadEnds<V>(short_conv, at, &ends);
+    if (kShort && warp == kWarps - 1) {
       parts.short_sum[lane] = SumShort<V>(short_conv, at);
     }
   }
   __syncthreads();
   WaitForEarlier();
-  if (!exists || group != 0) return;
+  if (!exists || warp != 0) return;
   // One warp is left, which has the block's channels.
   Channels<V> a;
   if (kShort) {

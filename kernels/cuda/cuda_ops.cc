@@ -69,8 +69,7 @@ absl::Status CudaBackend::LaunchConvolutions(
 absl::StatusOr<RoundedOut> CudaBackend::RoundedCopyOf(const float* result,
                                                       int32_t width) {
   rounded_.Forget(result);
-  const bool wanted = half_type_ != DType::kF32 &&
-                      DecodeGridRows() > kMostSmallRows &&
+  const bool wanted = half_type_ != DType::kF32 && DecodeGridRows() > 1 &&
                       width % kWeightColumns == 0;
   if (!wanted) return RoundedOut{};
   return rounded_.Make(result, GridRows(step_.rows()), width, half_type_);
@@ -96,7 +95,7 @@ absl::StatusOr<ProductLaunch> CudaBackend::LaunchOf(const WeightView& weight,
       statistics_.Get<NormStatistics>(max_rows);
   if (!statistics.ok()) return statistics.status();
   launch.statistics = *statistics;
-  if (!IsWide(weight, max_rows)) return launch;
+  if (weight.dtype == DType::kF32) return launch;
   const absl::StatusOr<uint16_t*> left =
       wide_left_.Get<uint16_t>(int64_t{2} * max_rows * weight.stride);
   if (!left.ok()) return left.status();
@@ -264,8 +263,8 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
         RoundedCopyOf(op.out, op.heads * op.value_dim);
     if (!copy.ok()) return copy.status();
     CHELA_RETURN_IF_ERROR(
-        Check(LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(), modern_,
-                           modern_, stream_),
+        Check(LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_),
               "a linear attention"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();

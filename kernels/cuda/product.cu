@@ -152,15 +152,14 @@ cudaError_t RoundLeft(Product* product, int index,
 }
 
 cudaError_t LaunchSet(ProductSet set, const ProductLaunch& launch) {
-  if (IsWide(set.products[0].weight, launch.max_rows)) {
-    for (int i = 0; i < (set.pair ? 2 : 1); ++i) {
-      const cudaError_t error = RoundLeft(&set.products[i], i, launch);
-      if (error != cudaSuccess) return error;
-    }
-    return LaunchWide(set, launch);
+  if (launch.max_rows == 1 && SingleTakes(set)) {
+    return LaunchSingle(set, launch);
   }
-  return launch.max_rows == 1 && SingleTakes(set) ? LaunchSingle(set, launch)
-                                                  : LaunchSmall(set, launch);
+  for (int i = 0; i < (set.pair ? 2 : 1); ++i) {
+    const cudaError_t error = RoundLeft(&set.products[i], i, launch);
+    if (error != cudaSuccess) return error;
+  }
+  return LaunchWide(set, launch);
 }
 
 }  // namespace

@@ -75,17 +75,17 @@ struct ProductLaunch {
   int32_t processors = 1;                // multiprocessors of the device
   bool overlap = false;                  // see LaunchShape
   NormStatistics* statistics = nullptr;  // room for max_rows
-  // Room for two left operands, [2, max_rows, weight.stride]; if IsWide.
+  // Room for two left operands, [2, max_rows, weight.stride]; for 16-bit
+  // weights.
   uint16_t* left = nullptr;
   cudaStream_t stream = nullptr;
 };
 
-// Whether a product of up to max_rows rows takes its left operand rounded
-// (16-bit weights only).
-inline constexpr int32_t kMostSmallRows = 8;
+// Whether a product of up to max_rows rows takes its left operand rounded by an
+// earlier kernel (16-bit weights only). One row is rounded where it is used.
 inline constexpr int32_t kWeightColumns = 64;  // what `stride` is a multiple of
 inline bool IsWide(const WeightView& weight, int32_t max_rows) {
-  return weight.dtype != DType::kF32 && max_rows > kMostSmallRows;
+  return weight.dtype != DType::kF32 && max_rows > 1;
 }
 
 // Products of few rows (decode and logits), bound by reading the weights.

@@ -14,13 +14,11 @@ struct ProductSet {
   bool pair = false;
 };
 
-// 16-bit weights, up to 8 rows a block.
-cudaError_t LaunchSmall(ProductSet set, const ProductLaunch& launch);
 // 16-bit weights, one row: the same bits, sooner. Only what SingleTakes.
 inline constexpr int kMaxSingleInputs = 4096;
 bool SingleTakes(const ProductSet& set);
 cudaError_t LaunchSingle(ProductSet set, const ProductLaunch& launch);
-// 16-bit weights, up to 64 rows a block; wants the left operands rounded.
+// 16-bit weights, any rows; wants the left operands rounded.
 cudaError_t LaunchWide(const ProductSet& set, const ProductLaunch& launch);
 // float32 weights.
 cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch);

@@ -1,5 +1,5 @@
 // Products of one row: the shortest way from the row to the finish. The same
-// slices, instructions and tree as product_small.cu, so the same bits.
+// slices, instructions and tree as product_wide.cu, so the same bits.
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product_kernels.h"
 #include "kernels/cuda/product_math.cuh"

@@ -1,4 +1,4 @@
-// Products of many rows: a block owns 16 or 32 outputs for up to 64 rows, each
+// Products of any rows: a block owns 16 or 32 outputs for up to 64 rows, each
 // of its 8 warps one slice of the inputs. Weights stream through shared memory,
 // the left operand, rounded by whoever made it, comes straight from the
 // second-level cache into the tensor cores' registers.
@@ -66,20 +66,27 @@ struct WeightRing {
   }
 };
 
+// A lane's part of half a chunk of the left operand's rows.
+template <int kRowTiles>
+struct LeftHalf {
+  __device__ __forceinline__ void Load(const uint16_t* const (&left)[kRowTiles],
+                                       int chunk, int half) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      b[r] = *reinterpret_cast<const uint4*>(left[r] + chunk * kChunk +
+                                             half * (kChunk / 2));
+    }
+  }
+  uint4 b[kRowTiles];
+};
+
 // Half a chunk: two instructions for each tile of outputs and of rows.
 template <typename T, int kTiles, int kRowTiles, typename Ring>
 __device__ __forceinline__ void MultiplyHalf(
     const Ring& ring, int chunk, int begin, int half,
-    const uint16_t* const (&left)[kRowTiles],
-    float (&sums)[kTiles][kRowTiles][4]) {
+    const LeftHalf<kRowTiles>& left, float (&sums)[kTiles][kRowTiles][4]) {
   const int g = static_cast<int>(threadIdx.x) % 32 / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
-  uint4 b[kRowTiles];
-#pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
-    b[r] = __ldcg(reinterpret_cast<const uint4*>(left[r] + chunk * kChunk +
-                                                 half * (kChunk / 2)));
-  }
 #pragma unroll
   for (int k = 0; k < kTiles; ++k) {
     const int byte = half * kChunk + t * 16;
@@ -87,16 +94,15 @@ __device__ __forceinline__ void MultiplyHalf(
     const uint4 bottom = ring.At(chunk, begin, k * kTile + g + 8, byte);
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
-      MultiplyAdd<T>(sums[k][r], top.x, bottom.x, top.y, bottom.y, b[r].x,
-                     b[r].y);
-      MultiplyAdd<T>(sums[k][r], top.z, bottom.z, top.w, bottom.w, b[r].z,
-                     b[r].w);
+      const uint4& b = left.b[r];
+      MultiplyAdd<T>(sums[k][r], top.x, bottom.x, top.y, bottom.y, b.x, b.y);
+      MultiplyAdd<T>(sums[k][r], top.z, bottom.z, top.w, bottom.w, b.z, b.w);
     }
   }
 }
 
 template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
     WideProduct(const __grid_constant__ ProductSet set) {
   using Ring = WeightRing<kTiles, kStages>;
   constexpr int kRows = kRowTiles * 8;
@@ -156,13 +162,26 @@ __global__ void __launch_bounds__(kThreads, 2)
     return;
   }
   float sums[kTiles][kRowTiles][4] = {};
+  // One half is multiplied while the next one is on its way.
+  LeftHalf<kRowTiles> first;
+  LeftHalf<kRowTiles> last;
+  constexpr bool kAhead = kRowTiles <= 4;  // more would not fit the registers
+  if (kAhead && begin < end) first.Load(left, begin, 0);
   for (int chunk = begin; chunk < end; ++chunk) {
+    if (kAhead) {
+      last.Load(left, chunk, 1);
+    } else {
+      first.Load(left, chunk, 0);
+    }
     WaitForCopies<kStages - 1>();
     __syncwarp();  // a warp reads what its own lanes asked for
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      MultiplyHalf<T, kTiles, kRowTiles>(ring, chunk, begin, half, left, sums);
+    MultiplyHalf<T, kTiles, kRowTiles>(ring, chunk, begin, 0, first, sums);
+    if (!kAhead) {
+      last.Load(left, chunk, 1);
+    } else if (chunk + 1 < end) {
+      first.Load(left, chunk + 1, 0);
     }
+    MultiplyHalf<T, kTiles, kRowTiles>(ring, chunk, begin, 1, last, sums);
     __syncwarp();
     ring.Ask(chunk + kStages, begin, end);
   }
@@ -224,31 +243,42 @@ cudaError_t LaunchOf(ProductSet set, LaunchShape shape, int32_t max_rows) {
                 set);
 }
 
-template <typename T, int kTiles, bool kSwiglu>
-cudaError_t LaunchTiles(const ProductSet& set, const LaunchShape& shape,
-                        int32_t max_rows) {
+template <typename T, int kTiles, int kRowTiles, bool kSwiglu>
+cudaError_t LaunchRows(const ProductSet& set, const LaunchShape& shape,
+                       int32_t max_rows) {
   // Slices of two chunks are wholly under way with two stages.
-  const bool narrow = set.products[0].weight.stride <= 2 * kSlices * kChunk;
-  if (max_rows <= 32) {
-    return narrow ? LaunchOf<T, kTiles, 4, 2, kSwiglu>(set, shape, max_rows)
-                  : LaunchOf<T, kTiles, 4, 4, kSwiglu>(set, shape, max_rows);
+  return set.products[0].weight.stride <= 2 * kSlices * kChunk
+             ? LaunchOf<T, kTiles, kRowTiles, 2, kSwiglu>(set, shape, max_rows)
+             : LaunchOf<T, kTiles, kRowTiles, 4, kSwiglu>(set, shape, max_rows);
+}
+
+template <typename T, bool kSwiglu>
+cudaError_t LaunchTiles(const ProductSet& set, const LaunchShape& shape,
+                        const ProductLaunch& launch) {
+  constexpr int kLeastTiles = kSwiglu ? 2 : 1;
+  const int rows = launch.max_rows;
+  if (rows <= 8) {
+    return LaunchRows<T, kLeastTiles, 1, kSwiglu>(set, shape, rows);
   }
-  return narrow ? LaunchOf<T, kTiles, 8, 2, kSwiglu>(set, shape, max_rows)
-                : LaunchOf<T, kTiles, 8, 4, kSwiglu>(set, shape, max_rows);
+  if (rows <= 16) {
+    return LaunchRows<T, kLeastTiles, 2, kSwiglu>(set, shape, rows);
+  }
+  // 64 rows a block read the weights once; 32 rows where that would leave
+  // multiprocessors without a block.
+  const int outputs = set.products[0].weight.rows +
+                      (set.pair ? set.products[1].weight.rows : 0);
+  if (rows <= 32 || outputs < 2 * kTile * launch.processors) {
+    return LaunchRows<T, kLeastTiles, 4, kSwiglu>(set, shape, rows);
+  }
+  return LaunchRows<T, 2, 8, kSwiglu>(set, shape, rows);
 }
 
 template <typename T>
 cudaError_t LaunchTyped(const ProductSet& set, const LaunchShape& shape,
                         const ProductLaunch& launch) {
-  if (set.products[0].finish.kind == Finish::kSwiglu) {
-    return LaunchTiles<T, 2, true>(set, shape, launch.max_rows);
-  }
-  // Wider blocks read the left operand less often, if there are enough.
-  const int outputs = set.products[0].weight.rows +
-                      (set.pair ? set.products[1].weight.rows : 0);
-  return outputs >= 2 * kTile * launch.processors
-             ? LaunchTiles<T, 2, false>(set, shape, launch.max_rows)
-             : LaunchTiles<T, 1, false>(set, shape, launch.max_rows);
+  return set.products[0].finish.kind == Finish::kSwiglu
+             ? LaunchTiles<T, true>(set, shape, launch)
+             : LaunchTiles<T, false>(set, shape, launch);
 }
 
 }  // namespace
