@@ -1,5 +1,7 @@
 // Decode rows of the short and the hierarchical convolution.
+#include "kernels/cuda/channels.cuh"
 #include "kernels/cuda/convolution.h"
+#include "kernels/cuda/convolution_sums.cuh"
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -7,73 +9,7 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kWarps = 4;     // that share the sums of a block's channels
-constexpr int kResidues = 8;  // level 0 is summed by lag mod 8
-constexpr int kThreads = kWarps * kLanes;
 constexpr int kMaxLevels = 40;  // as Validate allows
-
-// Neighbouring channels of a lane: four where rows can be moved 16 bytes at a
-// time, else one.
-template <int V>
-struct Channels {
-  float v[V] = {};
-};
-template <int V>
-__device__ __forceinline__ Channels<V> Load(const float* from) {
-  Channels<V> out;
-  if constexpr (V == 4) {
-    const float4 four = *reinterpret_cast<const float4*>(from);
-    out.v[0] = four.x, out.v[1] = four.y, out.v[2] = four.z, out.v[3] = four.w;
-  } else {
-    out.v[0] = *from;
-  }
-  return out;
-}
-// What an earlier kernel of the step wrote.
-template <int V>
-__device__ __forceinline__ Channels<V> LoadFresh(const float* from) {
-  Channels<V> out;
-  if constexpr (V == 4) {
-    const float4 four = __ldcg(reinterpret_cast<const float4*>(from));
-    out.v[0] = four.x, out.v[1] = four.y, out.v[2] = four.z, out.v[3] = four.w;
-  } else {
-    out.v[0] = __ldcg(from);
-  }
-  return out;
-}
-template <int V>
-__device__ __forceinline__ void Store(const Channels<V>& x, float* to) {
-  if constexpr (V == 4) {
-    *reinterpret_cast<float4*>(to) =
-        make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
-  } else {
-    *to = x.v[0];
-  }
-}
-template <int V>
-__device__ __forceinline__ void Store(const Channels<V>& x,
-                                      const RoundedOut& to, int64_t at) {
-  if (to.data == nullptr) return;
-  if constexpr (V == 4) {
-    *reinterpret_cast<uint2*>(static_cast<uint16_t*>(to.data) + at) =
-        make_uint2(Round2(to.dtype, x.v[0], x.v[1]),
-                   Round2(to.dtype, x.v[2], x.v[3]));
-  } else {
-    StoreRounded(to, at, x.v[0]);
-  }
-}
-template <int V>
-__device__ __forceinline__ void AddProduct(const Channels<V>& a,
-                                           const Channels<V>& b,
-                                           Channels<V>* sum) {
-#pragma unroll
-  for (int i = 0; i < V; ++i) sum->v[i] = fmaf(a.v[i], b.v[i], sum->v[i]);
-}
-template <int V>
-__device__ __forceinline__ void Add(const Channels<V>& a, Channels<V>* sum) {
-#pragma unroll
-  for (int i = 0; i < V; ++i) sum->v[i] = a.v[i] + sum->v[i];
-}
 
 // Everything that does not depend on this step's input is read and summed
 // before the wait for the kernel in front: old rows of the rings, the levels
@@ -85,107 +21,6 @@ struct Parts {
   Channels<V> levels[kMaxLevels][kLanes];  // each level's own sum
   Channels<V> short_sum[kLanes];           // without lag 0
 };
-
-// position mod length, in 32 bits where they do: 64-bit divisions are slow.
-__device__ __forceinline__ int Mod(int64_t position, int length) {
-  return position >> 31 == 0
-             ? static_cast<int>(static_cast<uint32_t>(position) %
-                                static_cast<uint32_t>(length))
-             : static_cast<int>(position % length);
-}
-
-struct Row {
-  int64_t position = 0;
-  int64_t slot = 0;
-  int64_t row = 0;
-  int channel = 0;  // the lane's first
-};
-
-// The level-0 lags that are `residue` mod 8, without lag 0.
-template <int V>
-__device__ Channels<V> SumNear(const HierarchicalConvolution& op, const Row& at,
-                               const float* state, int residue) {
-  const int length = op.base_length;
-  const int64_t seen = at.position + 1;
-  const int held = static_cast<int>(seen < length ? seen : length);
-  Channels<V> near;
-  int row = Mod(at.position, length) - residue;
-  if (row < 0) row += length;
-#pragma unroll 2
-  for (int m = residue; m < held; m += kResidues) {
-    if (m > 0) {
-      AddProduct(Load<V>(op.taps0 + int64_t{m} * op.width + at.channel),
-                 Load<V>(state + int64_t{row} * op.width), &near);
-    }
-    row -= kResidues;
-    while (row < 0) row += length;
-  }
-  return near;
-}
-
-// The sum of a level that changes now; its new block enters the ring.
-template <int V>
-__device__ Channels<V> SumLevel(const HierarchicalConvolution& op,
-                                const Row& at, float* state, int level) {
-  const int64_t width = op.width;
-  const int length = op.base_length;
-  const int half = length / 2;
-  const int64_t newest = ((at.position + 1) >> level) - half;
-  Channels<V> sum;
-  if (newest < 0) return sum;
-  const int below = level == 1 ? length : half + 1;
-  const float* from =
-      state + (level == 1 ? 0 : length + (level - 2) * (half + 1)) * width;
-  float* const ring = state + (length + (level - 1) * (half + 1)) * width;
-  const Channels<V> first = Load<V>(from + Mod(2 * newest, below) * width);
-  const Channels<V> second = Load<V>(from + Mod(2 * newest + 1, below) * width);
-  const float* const taps =
-      op.taps + int64_t{level - 1} * half * width + at.channel;
-  const Channels<V> newest_tap = Load<V>(taps);
-  const int count = static_cast<int>(newest + 1 < half ? newest + 1 : half);
-  const int new_row = Mod(newest, half + 1);
-  Channels<V> block;
-#pragma unroll
-  for (int i = 0; i < V; ++i) {
-    block.v[i] = 0.5f * (first.v[i] + second.v[i]);
-    sum.v[i] = newest_tap.v[i] * block.v[i];
-  }
-  int ring_row = new_row;
-  constexpr int kAtOnce = 4;  // loads under way
-  for (int m = 1; m < count; m += kAtOnce) {
-    Channels<V> tap[kAtOnce];
-    Channels<V> old[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      ring_row = ring_row == 0 ? half : ring_row - 1;
-      if (m + i >= count) break;
-      tap[i] = Load<V>(taps + (m + i) * width);
-      old[i] = Load<V>(ring + ring_row * width);
-    }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      if (m + i < count) AddProduct(tap[i], old[i], &sum);
-    }
-  }
-  Store(block, ring + new_row * width);
-  return sum;
-}
-
-template <int V>
-__device__ Channels<V> SumShort(const ShortConvolution& op, const Row& at) {
-  const int ring = op.taps - 1;
-  const float* state =
-      op.state.data + at.slot * op.state.slot_stride + at.channel;
-  Channels<V> sum = Load<V>(op.bias + at.channel);
-  int row = ring > 0 ? Mod(at.position, ring) : 0;
-#pragma unroll 6
-  for (int m = 1; m < op.taps && m <= at.position; ++m) {
-    row = row == 0 ? ring - 1 : row - 1;
-    AddProduct(Load<V>(op.weight + int64_t{ring - m} * op.width + at.channel),
-               Load<V>(state + int64_t{row} * op.width), &sum);
-  }
-  return sum;
-}
 
 // What the last warp needs besides the step's input and the others' sums: read
 // before the wait.
@@ -290,12 +125,16 @@ __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
   Store(c, copy, at.row * op.width + at.channel);
 }
 
-template <int V, bool kShort, bool kLong>
-__global__ void __launch_bounds__(kThreads, 5) DecodeConvolutions(
-    const __grid_constant__ ShortConvolution short_conv,
-    const __grid_constant__ HierarchicalConvolution long_conv,
-    const __grid_constant__ ConvolutionCopies copies,
-    const __grid_constant__ DecodeRows rows) {
+// A block's kWarps warps share the sums of its 32 V channels: more for few
+// rows, fewer where rows alone fill the multiprocessors. The order of sums is
+// the same.
+template <int V, int kWarps, bool kShort, bool kLong>
+__global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
+    DecodeConvolutions(const __grid_constant__ ShortConvolution short_conv,
+                       const __grid_constant__ HierarchicalConvolution
+                           long_conv,
+                       const __grid_constant__ ConvolutionCopies copies,
+                       const __grid_constant__ DecodeRows rows) {
   __shared__ Parts<V> parts;
   const int width = kShort ? short_conv.width : long_conv.width;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -369,20 +208,21 @@ bool Aligned(const HierarchicalConvolution& op) {
          Aligned(op.c);
 }
 
-template <int V>
+template <int V, int kWarps>
 cudaError_t LaunchOf(const ShortConvolution* short_conv,
                      const HierarchicalConvolution* hierarchical,
                      const ConvolutionCopies& copies, const DecodeRows& rows,
-                     const LaunchShape& shape) {
+                     LaunchShape shape) {
+  shape.block = dim3(kWarps * kLanes);
   if (hierarchical == nullptr) {
-    return Launch(shape, DecodeConvolutions<V, true, false>, *short_conv,
-                  HierarchicalConvolution{}, copies, rows);
+    return Launch(shape, DecodeConvolutions<V, kWarps, true, false>,
+                  *short_conv, HierarchicalConvolution{}, copies, rows);
   }
   if (short_conv == nullptr) {
-    return Launch(shape, DecodeConvolutions<V, false, true>, ShortConvolution{},
-                  *hierarchical, copies, rows);
+    return Launch(shape, DecodeConvolutions<V, kWarps, false, true>,
+                  ShortConvolution{}, *hierarchical, copies, rows);
   }
-  return Launch(shape, DecodeConvolutions<V, true, true>, *short_conv,
+  return Launch(shape, DecodeConvolutions<V, kWarps, true, true>, *short_conv,
                 *hierarchical, copies, rows);
 }
 
@@ -401,11 +241,15 @@ cudaError_t LaunchDecode(const ShortConvolution* short_conv,
   LaunchShape shape;
   shape.grid = dim3(Blocks(width, kLanes * (wide ? 4 : 1)),
                     static_cast<unsigned>(max_rows));
-  shape.block = dim3(kThreads);
   shape.overlap = overlap;
   shape.stream = stream;
-  return wide ? LaunchOf<4>(short_conv, hierarchical, copies, rows, shape)
-              : LaunchOf<1>(short_conv, hierarchical, copies, rows, shape);
+  constexpr int kFewRows = 8;
+  if (!wide) {
+    return LaunchOf<1, 4>(short_conv, hierarchical, copies, rows, shape);
+  }
+  return max_rows <= kFewRows
+             ? LaunchOf<4, 8>(short_conv, hierarchical, copies, rows, shape)
+             : LaunchOf<4, 4>(short_conv, hierarchical, copies, rows, shape);
 }
 
 }  // namespace chela::cuda

@@ -57,6 +57,11 @@ class CudaExplicitKernel final : public ExplicitKernel {
   DeviceBuffer memory_;
 };
 
+// The view of a matrix that this backend made.
+inline const WeightView& ViewOf(const Matrix* matrix) {
+  return static_cast<const CudaMatrix*>(matrix)->view();
+}
+
 }  // namespace chela::cuda
 
 #endif  // CHELA_KERNELS_CUDA_CUDA_MATRIX_H_
