@@ -5,43 +5,13 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
+#include <span>
 #include <vector>
 
+#include "models/sampler_state.h"
+#include "models/text_state.h"
+
 namespace chela {
-
-// The latest tokens that a text remembers one by one, for penalty_window.
-// Older ones are only counted, so that the state of a text never grows.
-inline constexpr int32_t kMaxRecentTokens = 8192;
-
-// What sampling needs to go on with a text as if it had never stopped.
-struct SamplerState {
-  struct Count {
-    int32_t token = 0;
-    int32_t in_prompt = 0;
-    int32_t generated = 0;
-    bool operator==(const Count&) const = default;
-  };
-  struct Recent {
-    int32_t token = 0;
-    bool generated = false;
-    bool operator==(const Recent&) const = default;
-  };
-
-  uint64_t seed = 0;
-  int64_t draws = 0;           // tokens drawn with it: the next one's counter
-  std::vector<Count> counts;   // by token, ascending: at most one a token
-  std::vector<Recent> recent;  // oldest first, at most kMaxRecentTokens
-  bool operator==(const SamplerState&) const = default;
-};
-
-// What the text needs: its end, as far as more tokens may still decide it.
-struct TextState {
-  std::string cut;   // the start of an unfinished character, at most 3 bytes
-  std::string tail;  // the last bytes before it, at most kMaxTextTail
-  bool operator==(const TextState&) const = default;
-};
-inline constexpr size_t kMaxTextTail = 1023;  // the longest stop string less 1
 
 // One text between two turns, whole: from it the same model goes on with
 // exactly the tokens and bits that an uninterrupted run would have had, on the
@@ -66,6 +36,12 @@ struct SequenceState {
   int64_t tokens() const { return position + (pending.has_value() ? 1 : 0); }
 };
 using SequenceStatePtr = std::shared_ptr<const SequenceState>;
+
+// A fingerprint of a text's tokens that can be carried on: HashTokens(b,
+// HashTokens(a)) is that of a and b in a row; 0 is that of no tokens. The same
+// in every process. Each token goes through a bijective mix of 64 bits
+// (SplitMix64's), so it guards against mistakes, not against malice.
+uint64_t HashTokens(std::span<const int32_t> tokens, uint64_t before = 0);
 
 }  // namespace chela
 
