@@ -25,7 +25,8 @@ set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 # Libraries that stay in their folders: what their headers begin with, and who
 # may include them.
 set(libraries "grpc(pp)?/" "prometheus/" "google/protobuf/" "CLI/" "spdlog/"
-  "sentencepiece" "pcre2" "utf8proc" "cu(da|blas|fft)[^/]*[.]h$" "oneapi/")
+  "sentencepiece" "pcre2" "utf8proc" "cu(da|blas|fft)[^/]*[.]h$" "oneapi/"
+  "xxhash")
 set(users_0 server/rpc server/tools server)
 set(users_1 server/metrics)
 set(users_2 server/rpc server/tools)
@@ -36,6 +37,7 @@ set(users_6 models)
 set(users_7 models)
 set(users_8 kernels/cuda)
 set(users_9 server/tools)
+set(users_10 server/engine)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
   ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/kernels/*.cu
