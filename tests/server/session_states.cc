@@ -1,8 +1,11 @@
 #include "tests/server/session_states.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <random>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -80,10 +83,12 @@ SequenceStatePtr RandomStatePtr(const SnapshotModel& model, uint64_t seed) {
 }
 
 bool SameState(const SequenceState& a, const SequenceState& b) {
+  const auto bits = [](const std::vector<float>& values) {
+    const auto bytes = std::as_bytes(std::span(values));
+    return std::vector<std::byte>(bytes.begin(), bytes.end());
+  };
   return a.position == b.position && a.pending == b.pending &&
-         a.token_hash == b.token_hash && a.logits.size() == b.logits.size() &&
-         std::memcmp(a.logits.data(), b.logits.data(),
-                     a.logits.size() * sizeof(float)) == 0 &&
+         a.token_hash == b.token_hash && bits(a.logits) == bits(b.logits) &&
          a.state == b.state && a.sampler == b.sampler && a.text == b.text;
 }
 
