@@ -1,6 +1,7 @@
 #ifndef CHELA_MODELS_STATE_POOL_H_
 #define CHELA_MODELS_STATE_POOL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -57,6 +58,10 @@ class StatePool {
   absl::StatusOr<Slot> Acquire();
 
   absl::Status Copy(const Slot& from, const Slot& to);
+  // Zeros the slot. A sequence may leave parts of its state as the slot's last
+  // owner left them, since it never reads them: what is to be saved is cleared
+  // first, so that nobody gets a byte of somebody else's.
+  absl::Status Clear(const Slot& slot);
   // The raw state: host has exactly slot_bytes().
   absl::Status Save(const Slot& slot, std::span<std::byte> host);
   absl::Status Restore(std::span<const std::byte> host, const Slot& slot);
@@ -78,6 +83,7 @@ class StatePool {
   int32_t num_slots_;
   std::unique_ptr<Buffer> buffer_;
   std::vector<int32_t> free_;
+  std::vector<std::byte> zeros_;  // a slot's; since the first Clear
 };
 
 }  // namespace chela

@@ -48,7 +48,9 @@ absl::Status Generation::OnAdmit(StatePool& pool) {
     CHELA_RETURN_IF_ERROR(slot.status());
     turn_->SetSpare(*std::move(slot));
   }
-  if (job_.start == nullptr) return absl::OkStatus();
+  if (job_.start == nullptr) {
+    return job_.keep_state ? pool.Clear(slot_) : absl::OkStatus();
+  }
   const SequenceState& start = *job_.start;
   CHELA_RETURN_IF_ERROR(pool.Restore(start.state, slot_));
   if (start.pending.has_value()) return absl::OkStatus();

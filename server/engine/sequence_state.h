@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "models/sampler_state.h"
@@ -26,7 +25,7 @@ namespace chela {
 struct SequenceState {
   int64_t position = 0;            // tokens fed
   std::optional<int32_t> pending;  // the token at `position`
-  // HashTokens of all tokens, the pending one included.
+  // HashTokens of all tokens (token_hash.h), the pending one included.
   uint64_t token_hash = 0;
   std::vector<float> logits;     // [vocab] after the token at position - 1
   std::vector<std::byte> state;  // a slot of the StatePool; slot_bytes()
@@ -36,12 +35,6 @@ struct SequenceState {
   int64_t tokens() const { return position + (pending.has_value() ? 1 : 0); }
 };
 using SequenceStatePtr = std::shared_ptr<const SequenceState>;
-
-// A fingerprint of a text's tokens that can be carried on: HashTokens(b,
-// HashTokens(a)) is that of a and b in a row; 0 is that of no tokens. The same
-// in every process. Each token goes through a bijective mix of 64 bits
-// (SplitMix64's), so it guards against mistakes, not against malice.
-uint64_t HashTokens(std::span<const int32_t> tokens, uint64_t before = 0);
 
 }  // namespace chela
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "server/engine/token_hash.h"
 
 namespace chela {
 namespace {

@@ -103,6 +103,20 @@ TEST_F(StatePoolTest, CopiesAWholeSlotAndNothingElse) {
   EXPECT_EQ(Saved(one), Pattern(1));
 }
 
+TEST_F(StatePoolTest, ClearsAWholeSlotAndNothingElse) {
+  const StatePool::Slot a = Acquire(*pool_);
+  const StatePool::Slot b = Acquire(*pool_);
+  const StatePool::Slot c = Acquire(*pool_);
+  for (const StatePool::Slot* slot : {&a, &b, &c}) {
+    ASSERT_TRUE(pool_->Restore(Pattern(slot->id()), *slot).ok());
+  }
+  ASSERT_TRUE(pool_->Clear(b).ok());
+  EXPECT_EQ(Saved(a), Pattern(a.id()));
+  EXPECT_EQ(Saved(b), std::vector<std::byte>(Saved(b).size()));
+  EXPECT_EQ(Saved(c), Pattern(c.id()));
+  EXPECT_FALSE(pool_->Clear(StatePool::Slot()).ok());
+}
+
 TEST_F(StatePoolTest, RefusesAStateOfAnotherSize) {
   const StatePool::Slot slot = Acquire(*pool_);
   std::vector<std::byte> bytes(static_cast<size_t>(pool_->slot_bytes()) - 1);

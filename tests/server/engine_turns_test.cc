@@ -240,6 +240,18 @@ TEST_P(EngineTurnsTest, ACancelledTurnHasNoState) {
   EXPECT_EQ(end.state, nullptr);
 }
 
+// A slot's parts that a short text never reads are its own too.
+TEST_P(EngineTurnsTest, AStateHoldsNothingOfTheSlotsLastOwner) {
+  Rig used({.slots = 1, .kind = GetParam()});
+  RunTurn(used, TurnJob(nullptr, Prompt(400, 9), 50, Greedy()));
+  const TurnAnswer after =
+      RunTurn(used, TurnJob(nullptr, Prompt(3), 2, Greedy()));
+  Rig fresh({.slots = 1, .kind = GetParam()});
+  const TurnAnswer first =
+      RunTurn(fresh, TurnJob(nullptr, Prompt(3), 2, Greedy()));
+  ExpectSameState(*after.state, *first.state);
+}
+
 TEST_P(EngineTurnsTest, RefusesWhatCannotGoOn) {
   const TurnAnswer turn =
       RunTurn(rig_, TurnJob(nullptr, Prompt(4), 2, Greedy()));
