@@ -80,7 +80,7 @@ absl::StatusOr<SequenceStatePtr> SessionRegistry::Impl::Load(
   }
   const auto load = [&]() -> absl::StatusOr<SequenceStatePtr> {
     if (store == nullptr) return absl::NotFoundError("session: given up");
-    const absl::StatusOr<std::string> bytes = store->Read(id, kept.key);
+    const absl::StatusOr<std::string> bytes = store->Read(id, kept);
     if (!bytes.ok()) return bytes.status();
     absl::StatusOr<SequenceStatePtr> state =
         DecodeSnapshot(*bytes, options.model);

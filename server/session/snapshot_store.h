@@ -49,9 +49,10 @@ class SnapshotStore {
   // Stores `snapshot`, if any, then makes `record` the session's, at once.
   virtual absl::Status Write(const SessionRecord& record,
                              const NewSnapshot* snapshot) = 0;
-  // A snapshot's bytes. NOT_FOUND if there is none.
+  // A snapshot's bytes. NOT_FOUND if there is none, DATA_LOSS if it has not the
+  // size that the record says.
   virtual absl::StatusOr<std::string> Read(const std::string& id,
-                                           int64_t key) = 0;
+                                           const KeptState& state) = 0;
   // Removes snapshots that the session's record no longer names.
   virtual absl::Status Drop(const std::string& id,
                             const std::vector<int64_t>& keys) = 0;

@@ -31,11 +31,11 @@ absl::Status FakeStore::Write(const SessionRecord& record,
 }
 
 absl::StatusOr<std::string> FakeStore::Read(const std::string& id,
-                                            int64_t key) {
+                                            const KeptState& state) {
   const std::lock_guard lock(medium_.mutex);
   ++medium_.reads;
   CHELA_RETURN_IF_ERROR(medium_.read_status);
-  const auto found = medium_.snapshots.find({id, key});
+  const auto found = medium_.snapshots.find({id, state.key});
   if (found == medium_.snapshots.end()) return absl::NotFoundError("none");
   return found->second;
 }

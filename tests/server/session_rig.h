@@ -37,7 +37,8 @@ class FakeStore final : public SnapshotStore {
   absl::StatusOr<Contents> Load() override;
   absl::Status Write(const SessionRecord& record,
                      const NewSnapshot* snapshot) override;
-  absl::StatusOr<std::string> Read(const std::string& id, int64_t key) override;
+  absl::StatusOr<std::string> Read(const std::string& id,
+                                   const KeptState& state) override;
   absl::Status Drop(const std::string& id,
                     const std::vector<int64_t>& keys) override;
   absl::Status Delete(const std::string& id) override;
