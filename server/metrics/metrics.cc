@@ -22,8 +22,10 @@ using prometheus::Labels;
 using prometheus::MetricFamily;
 
 constexpr const char* kRpcs[] = {
-    "generate", "generate_stream", "score",          "score_stream",
-    "tokenize", "detokenize",      "get_model_info", "get_load"};
+    "generate",       "generate_stream", "score",          "score_stream",
+    "tokenize",       "detokenize",      "get_model_info", "get_load",
+    "create_session", "fork_session",    "rewind_session", "delete_session",
+    "list_sessions",  "export_session",  "import_session"};
 constexpr const char* kCodes[] = {"OK",
                                   "CANCELLED",
                                   "UNKNOWN",

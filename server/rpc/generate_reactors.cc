@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/status_macros.h"
 #include "models/utf8.h"
 
 namespace chela {
@@ -33,37 +34,82 @@ void GenerationReactor<Base>::StartGeneration(
     return;
   }
   model_ = *model;
-  this->RunBySize(InputBytes(request),
-                  [this, &request, prefix] { Submit(request, prefix); });
+  auto submit = [this, &request, prefix] { Submit(request, prefix); };
+  if (GenerationTurn::Needed(request)) {
+    this->RunOnWorker(submit);
+  } else {
+    this->RunBySize(InputBytes(request), submit);
+  }
 }
 
 template <typename Base>
 void GenerationReactor<Base>::Submit(const v1::GenerateRequest& request,
                                      const std::string& prefix) {
-  absl::StatusOr<GenerateJob> job =
-      ToGenerateJob(request, model_->convert, prefix);
-  if (!job.ok()) {
-    this->Refuse(job.status());
+  GenerateJob job;
+  if (const absl::Status status = Prepare(request, prefix, job); !status.ok()) {
+    AbandonTurn();
+    this->Refuse(status);
     return;
   }
-  absl::StatusOr<std::string> echo = ToEcho(request, *job, tokenizer(), prefix);
-  if (!echo.ok()) {
-    this->Refuse(echo.status());
-    return;
-  }
-  echo_ = *std::move(echo);
-  choices_ = job->choices;
-  job->header = this->call().Header(job->header.priority);
-  job->stream = stream_;
-  seed_ = job->sampling.seed;
-  logprobs_ = job->sampling.logprobs >= 0;
   if (request.has_user()) this->call().Note("user", request.user());
   if (this->call().runtime().log_content && request.has_prompt()) {
     this->call().Note("prompt", request.prompt());
   }
   stream_->SetCallback(this->Notifier());
-  const absl::Status submitted = model_->engine->Submit(*std::move(job));
-  if (!submitted.ok()) this->FinishCall(submitted);
+  const absl::Status submitted = model_->engine->Submit(std::move(job));
+  if (submitted.ok()) return;
+  AbandonTurn();
+  this->FinishCall(submitted);
+}
+
+template <typename Base>
+absl::Status GenerationReactor<Base>::Prepare(
+    const v1::GenerateRequest& request, const std::string& prefix,
+    GenerateJob& job) {
+  CHELA_RETURN_IF_ERROR(turn_.Begin(request, *model_));
+  absl::StatusOr<GenerateJob> converted =
+      ToGenerateJob(request, model_->convert, prefix, turn_.input());
+  CHELA_RETURN_IF_ERROR(converted.status());
+  job = *std::move(converted);
+  absl::StatusOr<std::string> echo = ToEcho(request, job, tokenizer(), prefix);
+  CHELA_RETURN_IF_ERROR(echo.status());
+  echo_ = *std::move(echo);
+  choices_ = job.choices;
+  job.header = this->call().Header(job.header.priority);
+  job.stream = stream_;
+  seed_ = job.sampling.seed;
+  logprobs_ = job.sampling.logprobs >= 0;
+  if (request.has_session()) this->call().Note("session", request.session());
+  return absl::OkStatus();
+}
+
+template <typename Base>
+void GenerationReactor<Base>::CommitTurn(
+    const SequenceStatePtr& state,
+    std::function<void(const TurnResult&)> done) {
+  this->call().runtime().workers->Submit(
+      [this, self = this->shared_from_this(), state, done = std::move(done)] {
+        const TurnResult result = turn_.Commit(state);
+        if (result.ok() && result->revision.has_value()) {
+          this->call().Note("revision", *result->revision);
+        }
+        done(result);
+      });
+}
+
+template <typename Base>
+template <typename Message>
+void GenerationReactor<Base>::Append(const GenerationTurn::Result& turn,
+                                     Message* out) {
+  if (turn.revision.has_value()) out->set_revision(*turn.revision);
+  if (turn.state.has_value()) out->set_state(*turn.state);
+}
+
+template <typename Base>
+void GenerationReactor<Base>::OnEnded() {
+  if (!turn_.committed() || !context_->IsCancelled()) return;
+  this->call().runtime().workers->Submit(
+      [this, self = this->shared_from_this()] { turn_.Undo(); });
 }
 
 template <typename Base>
@@ -112,7 +158,7 @@ GenerateReactor::GenerateReactor(const RpcRuntime& runtime,
 void GenerateReactor::Start() { StartGeneration(*request_, ""); }
 
 void GenerateReactor::Deliver() {
-  if (finished()) return;
+  if (finished() || ended_) return;
   for (;;) {
     const GenerationDelta delta = stream().Pop();
     if (delta.empty()) break;
@@ -120,9 +166,19 @@ void GenerateReactor::Deliver() {
   }
   const std::optional<GenerationEnd> end = stream().End();
   if (!end.has_value()) return;
+  ended_ = true;
   Complete(*end);
   NoteText(response_->text());
-  FinishCall(TakeEnd(*end));
+  const absl::Status status = TakeEnd(*end);
+  if (!CommitsTurn(status)) {
+    AbandonTurn();
+    FinishCall(status);
+    return;
+  }
+  CommitTurn(end->state, [this](const TurnResult& turn) {
+    if (turn.ok()) Append(*turn, response_);
+    FinishCall(turn.status());
+  });
 }
 
 void GenerateReactor::Take(const GenerationDelta& delta) {
@@ -235,13 +291,33 @@ GenerationDelta GenerateStreamReactor::NextEcho(int32_t choice) {
 void GenerateStreamReactor::FinishStream(const GenerationEnd& end) {
   NoteText(text_);
   const absl::Status status = TakeEnd(end);
-  if (broken_ || (!status.ok() && end.reason != FinishReason::kDeadline)) {
+  const bool gone = broken_ || finished();
+  if (gone || !CommitsTurn(status)) AbandonTurn();
+  if (gone || (!status.ok() && end.reason != FinishReason::kDeadline)) {
     FinishCall(status);
     return;
   }
-  if (!ClaimFinish()) return;
   ToProto(end, seed(), response_.mutable_finish());
   ToProto(end.usage, response_.mutable_finish()->mutable_usage());
+  if (!CommitsTurn(status)) {
+    SendLast(status);
+    return;
+  }
+  writing_ = true;  // nothing else goes out meanwhile
+  CommitTurn(end.state, [this](const TurnResult& turn) {
+    std::lock_guard lock(mutex_);
+    if (!turn.ok()) {
+      FinishCall(turn.status());
+      return;
+    }
+    Append(*turn, &response_);
+    SendLast(absl::OkStatus());
+  });
+}
+
+// Under mutex_.
+void GenerateStreamReactor::SendLast(const absl::Status& status) {
+  if (!ClaimFinish()) return;
   StartWriteAndFinish(&response_, grpc::WriteOptions(), call().End(status));
 }
 

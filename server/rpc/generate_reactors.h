@@ -2,6 +2,7 @@
 #define CHELA_SERVER_RPC_GENERATE_REACTORS_H_
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -10,11 +11,16 @@
 #include "chela/v1/generation.pb.h"
 #include "server/engine/token_stream.h"
 #include "server/rpc/call_reactor.h"
+#include "server/rpc/generation_turn.h"
 
 namespace chela {
 
 // Submits a generation and cancels it with the call: what Generate and
 // GenerateStream have in common.
+//
+// A turn of a session commits before the call's status is sent. If the client
+// turns out to have been gone by then, the revision is taken back: a client
+// that repeats a call that it saw no end of never finds its turn made twice.
 template <typename Base>
 class GenerationReactor : public CallReactor<Base> {
  public:
@@ -27,7 +33,8 @@ class GenerationReactor : public CallReactor<Base> {
  protected:
   GenerationReactor(const RpcRuntime& runtime, const char* rpc,
                     grpc::CallbackServerContext* context)
-      : CallReactor<Base>(runtime, rpc, context) {}
+      : CallReactor<Base>(runtime, rpc, context), context_(context) {}
+  void OnEnded() final;
 
   // `prefix` stands before the paths of wrong fields.
   void StartGeneration(const v1::GenerateRequest& request,
@@ -46,10 +53,28 @@ class GenerationReactor : public CallReactor<Base> {
   absl::Status TakeEnd(const GenerationEnd& end);
   void NoteText(const std::string& text);
 
+  // Whether the end's state is to be committed before the call ends.
+  bool CommitsTurn(const absl::Status& status) const {
+    return status.ok() && turn_.keeps_state();
+  }
+  // Commits it on a worker, then calls `done` there.
+  using TurnResult = absl::StatusOr<GenerationTurn::Result>;
+  void CommitTurn(const SequenceStatePtr& state,
+                  std::function<void(const TurnResult&)> done);
+  // The session is as it was before.
+  void AbandonTurn() { turn_.Abandon(); }
+  template <typename Message>
+  static void Append(const GenerationTurn::Result& turn, Message* out);
+
  private:
   void Submit(const v1::GenerateRequest& request, const std::string& prefix);
 
+  absl::Status Prepare(const v1::GenerateRequest& request,
+                       const std::string& prefix, GenerateJob& job);
+
+  grpc::CallbackServerContext* const context_;
   const std::shared_ptr<TokenStream> stream_ = std::make_shared<TokenStream>();
+  GenerationTurn turn_;
   const ServedModel* model_ = nullptr;
   uint64_t seed_ = 0;
   bool logprobs_ = false;
@@ -74,6 +99,7 @@ class GenerateReactor final
 
   const v1::GenerateRequest* const request_;
   v1::GenerateResponse* const response_;
+  bool ended_ = false;  // the stream did; of the delivery thread
 };
 
 // The most tokens of a message, so that it stays far below the 4 MiB that
@@ -100,6 +126,7 @@ class GenerateStreamReactor final
   GenerationDelta NextDelta();
   GenerationDelta NextEcho(int32_t choice);
   void FinishStream(const GenerationEnd& end);
+  void SendLast(const absl::Status& status);
 
   const v1::GenerateStreamRequest* const request_;
   std::mutex mutex_;  // of what follows

@@ -19,7 +19,8 @@ set(may_server/session
   server/session/ server/engine/sequence_state.h server/metrics/metrics.h models/
   kernels/status_macros.h)
 set(may_server/rpc
-  server/rpc/ server/session/ server/engine/ server/metrics/ models/ chela/v1/ google/rpc/)
+  server/rpc/ server/session/ server/engine/ server/metrics/ models/
+  kernels/status_macros.h chela/v1/ google/rpc/)
 set(may_server/tools
   server/tools/ server/rpc/ models/ kernels/ chela/v1/ google/rpc/)
 # main.cc and what it wires together.
@@ -29,7 +30,7 @@ set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 # may include them.
 set(libraries "grpc(pp)?/" "prometheus/" "google/protobuf/" "CLI/" "spdlog/"
   "sentencepiece" "pcre2" "utf8proc" "cu(da|blas|fft)[^/]*[.]h$" "oneapi/"
-  "xxhash" "zstd")
+  "xxhash" "zstd" "openssl/")
 set(users_0 server/rpc server/tools server)
 set(users_1 server/metrics)
 set(users_2 server/rpc server/tools)
@@ -42,6 +43,7 @@ set(users_8 kernels/cuda)
 set(users_9 server/tools)
 set(users_10 server/engine server/session)
 set(users_11 server/session)
+set(users_12 server/rpc)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
   ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/kernels/*.cu
