@@ -19,6 +19,8 @@ class FolderMedium final : public StoreMedium {
   absl::StatusOr<std::unique_ptr<SnapshotStore>> Open() override {
     return OpenFolderStore(folder_.path());
   }
+  std::string Where() override { return folder_.path(); }
+  size_t ItemsOfASession() override { return 2; }  // its folder, its record
   size_t Items() override {
     size_t items = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(
@@ -39,6 +41,8 @@ class RedisMedium final : public StoreMedium {
   absl::StatusOr<std::unique_ptr<SnapshotStore>> Open() override {
     return OpenRedisStore(process_->options());
   }
+  std::string Where() override { return process_->url(); }
+  size_t ItemsOfASession() override { return 1; }
   // Fields of the hashes of sessions and snapshots.
   size_t Items() override {
     auto connection = RedisConnection::Open(process_->options().address,
