@@ -9,6 +9,7 @@
 #include "kernels/status_macros.h"
 #include "server/rpc/log.h"
 #include "server/session/folder_store.h"
+#include "server/session/redis_store.h"
 
 namespace chela {
 namespace {
@@ -20,7 +21,9 @@ absl::StatusOr<std::unique_ptr<SnapshotStore>> OpenStore(
     const std::string& where) {
   if (where == "memory") return nullptr;
   if (absl::StartsWith(where, kRedis)) {
-    return absl::UnimplementedError("this build has no Redis store");
+    const absl::StatusOr<RedisAddress> address = RedisAddress::Parse(where);
+    if (!address.ok()) return address.status();
+    return OpenRedisStore({.address = *address});
   }
   return OpenFolderStore(where);
 }

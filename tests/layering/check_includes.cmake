@@ -30,7 +30,7 @@ set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 # may include them.
 set(libraries "grpc(pp)?/" "prometheus/" "google/protobuf/" "CLI/" "spdlog/"
   "sentencepiece" "pcre2" "utf8proc" "cu(da|blas|fft)[^/]*[.]h$" "oneapi/"
-  "xxhash" "zstd" "openssl/")
+  "xxhash" "zstd" "openssl/" "hiredis/")
 set(users_0 server/rpc server/tools server)
 set(users_1 server/metrics)
 set(users_2 server/rpc server/tools)
@@ -44,6 +44,7 @@ set(users_9 server/tools)
 set(users_10 server/engine server/session)
 set(users_11 server/session)
 set(users_12 server/rpc)
+set(users_13 server/session)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
   ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/kernels/*.cu

@@ -57,6 +57,13 @@ SnapshotModel SmallSnapshotModel() {
           .state_bytes = 96 * 4};
 }
 
+SnapshotModel CrashModel() {
+  return {.fingerprint = "fedcba9876543210",
+          .layout = "hierarchical f32 layers=2",
+          .vocab = 1000,
+          .state_bytes = 200000};
+}
+
 SequenceState RandomState(const SnapshotModel& model, uint64_t seed) {
   Random random(seed);
   SequenceState state;

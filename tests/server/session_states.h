@@ -12,6 +12,9 @@ namespace chela::test_support {
 // A model whose state has a few hundred bytes.
 SnapshotModel SmallSnapshotModel();
 
+// One whose states have some 200 KB, so that storing one takes a while.
+SnapshotModel CrashModel();
+
 // A state of `model` with random values everywhere, as a real one could have
 // them: a pending token or none, counts, recent tokens, ends of texts. The
 // same for the same seed.

@@ -78,6 +78,7 @@ class StoreTest : public ::testing::TestWithParam<std::string> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Folder, StoreTest, ::testing::Values("folder"));
+INSTANTIATE_TEST_SUITE_P(Redis, StoreTest, ::testing::Values("redis"));
 
 TEST_P(StoreTest, BeginsEmpty) {
   EXPECT_THAT(contents_.sessions, IsEmpty());

@@ -14,6 +14,10 @@ class StoreMedium {
  public:
   virtual ~StoreMedium() = default;
   virtual absl::StatusOr<std::unique_ptr<SnapshotStore>> Open() = 0;
+  // For session_crash_driver.
+  virtual std::string Where() = 0;
+  // What a session is beside its snapshots.
+  virtual size_t ItemsOfASession() = 0;
   // How many things it holds: files, folders or values, but not the lock.
   virtual size_t Items() = 0;
 };
