@@ -49,9 +49,11 @@ class StatePool {
   };
 
   // RESOURCE_EXHAUSTED if num_slots states do not fit. `backend` must outlive
-  // the pool.
+  // the pool. poison_free_slots: fills each slot that nobody claims with NaN,
+  // so that whoever reads what he has not written finds out. For tests.
   static absl::StatusOr<std::unique_ptr<StatePool>> Create(
-      Backend& backend, const ModelConfig& config, int32_t num_slots);
+      Backend& backend, const ModelConfig& config, int32_t num_slots,
+      bool poison_free_slots = false);
   StatePool(const StatePool&) = delete;
 
   // RESOURCE_EXHAUSTED if every slot is taken; the pool never grows.
@@ -75,7 +77,8 @@ class StatePool {
  private:
   StatePool(Backend& backend, StateLayout layout, int32_t num_slots,
             std::unique_ptr<Buffer> buffer);
-  void Release(int32_t id) { free_.push_back(id); }
+  void Release(int32_t id);
+  void Poison(int32_t id);
   float* SlotData(int32_t id) { return data() + id * layout_.slot_floats; }
 
   Backend& backend_;
@@ -84,6 +87,7 @@ class StatePool {
   std::unique_ptr<Buffer> buffer_;
   std::vector<int32_t> free_;
   std::vector<std::byte> zeros_;  // a slot's; since the first Clear
+  std::vector<float> poison_;  // a slot's; empty: free slots stay as they are
 };
 
 }  // namespace chela

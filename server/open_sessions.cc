@@ -14,13 +14,12 @@
 namespace chela {
 namespace {
 
-constexpr char kRedis[] = "redis://";
-
 // Null for memory.
 absl::StatusOr<std::unique_ptr<SnapshotStore>> OpenStore(
     const std::string& where) {
   if (where == "memory") return nullptr;
-  if (absl::StartsWith(where, kRedis)) {
+  if (absl::StartsWith(where, "redis://") ||
+      absl::StartsWith(where, "unix://")) {
     const absl::StatusOr<RedisAddress> address = RedisAddress::Parse(where);
     if (!address.ok()) return address.status();
     return OpenRedisStore({.address = *address});

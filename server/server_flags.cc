@@ -172,7 +172,7 @@ void AddSessionFlags(CLI::App& app, ServerConfig& config) {
               config.session_store = value;
               return absl::OkStatus();
             }),
-            "memory|DIR|redis://HOST:PORT",
+            "memory|DIR|redis://HOST:PORT[/N]|unix://SOCKET",
             "Where sessions are kept; those in memory end with the process "
             "[memory]");
   flags.Add("session-memory-bytes",

@@ -2,85 +2,14 @@
 #define CHELA_SERVER_RPC_GENERATE_REACTORS_H_
 
 #include <cstddef>
-#include <functional>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "chela/v1/generation.pb.h"
-#include "server/engine/token_stream.h"
-#include "server/rpc/call_reactor.h"
-#include "server/rpc/generation_turn.h"
+#include "server/rpc/generation_reactor.h"
 
 namespace chela {
-
-// Submits a generation and cancels it with the call: what Generate and
-// GenerateStream have in common.
-//
-// A turn of a session commits before the call's status is sent. If the client
-// turns out to have been gone by then, the revision is taken back: a client
-// that repeats a call that it saw no end of never finds its turn made twice.
-template <typename Base>
-class GenerationReactor : public CallReactor<Base> {
- public:
-  void OnCancel() final {
-    // gRPC also cancels at the deadline, which the engine sees by itself and
-    // then counts as one.
-    if (!this->call().DeadlinePassed()) stream_->Cancel();
-  }
-
- protected:
-  GenerationReactor(const RpcRuntime& runtime, const char* rpc,
-                    grpc::CallbackServerContext* context)
-      : CallReactor<Base>(runtime, rpc, context), context_(context) {}
-  void OnEnded() final;
-
-  // `prefix` stands before the paths of wrong fields.
-  void StartGeneration(const v1::GenerateRequest& request,
-                       const std::string& prefix);
-
-  TokenStream& stream() { return *stream_; }
-  uint64_t seed() const { return seed_; }
-  // What stands before each choice's text.
-  const std::string& echo() const { return echo_; }
-  int32_t choices() const { return choices_; }
-  // Adds a delta to a message that has a choice's fields.
-  template <typename Message>
-  void Append(const GenerationDelta& delta, Message* out) const;
-  const Tokenizer& tokenizer() const { return *model_->convert.tokenizer; }
-  // Notes what the log line says about the end; the call's status.
-  absl::Status TakeEnd(const GenerationEnd& end);
-  void NoteText(const std::string& text);
-
-  // Whether the end's state is to be committed before the call ends.
-  bool CommitsTurn(const absl::Status& status) const {
-    return status.ok() && turn_.keeps_state();
-  }
-  // Commits it on a worker, then calls `done` there.
-  using TurnResult = absl::StatusOr<GenerationTurn::Result>;
-  void CommitTurn(const SequenceStatePtr& state,
-                  std::function<void(const TurnResult&)> done);
-  // The session is as it was before.
-  void AbandonTurn() { turn_.Abandon(); }
-  template <typename Message>
-  static void Append(const GenerationTurn::Result& turn, Message* out);
-
- private:
-  void Submit(const v1::GenerateRequest& request, const std::string& prefix);
-
-  absl::Status Prepare(const v1::GenerateRequest& request,
-                       const std::string& prefix, GenerateJob& job);
-
-  grpc::CallbackServerContext* const context_;
-  const std::shared_ptr<TokenStream> stream_ = std::make_shared<TokenStream>();
-  GenerationTurn turn_;
-  const ServedModel* model_ = nullptr;
-  uint64_t seed_ = 0;
-  bool logprobs_ = false;
-  std::string echo_;
-  int32_t choices_ = 1;
-};
 
 // Generate: collects until the end.
 class GenerateReactor final

@@ -119,4 +119,32 @@ grpc::Status SessionClient::Status(const v1::GenerateRequest& request,
   return rig_.stub().Generate(&context, request, &response);
 }
 
+std::vector<int32_t> Tokens(const v1::GenerateResponse& response) {
+  const auto& ids = response.tokens().ids();
+  return {ids.begin(), ids.end()};
+}
+
+std::vector<int32_t> Joined(std::vector<int32_t> a,
+                            const std::vector<int32_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+v1::GenerateRequest In(const std::string& session, const std::string& prompt,
+                       int32_t max_tokens, uint64_t seed) {
+  v1::GenerateRequest request;
+  request.set_session(session);
+  if (!prompt.empty()) request.set_prompt(prompt);
+  request.mutable_sampling()->set_max_tokens(max_tokens);
+  request.mutable_sampling()->set_ignore_eos(true);
+  request.mutable_sampling()->set_seed(seed);
+  return request;
+}
+
+v1::GenerateRequest Alone(const std::string& prompt, int32_t max_tokens) {
+  v1::GenerateRequest request = In("", prompt, max_tokens);
+  request.clear_session();
+  return request;
+}
+
 }  // namespace chela

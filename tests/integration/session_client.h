@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "chela/v1/generation.grpc.pb.h"
 #include "chela/v1/session.grpc.pb.h"
@@ -41,6 +43,16 @@ class SessionClient {
   ServerRig& rig_;
   std::unique_ptr<v1::SessionService::Stub> stub_;
 };
+
+// A call that reads `prompt` after the session and goes on from there.
+v1::GenerateRequest In(const std::string& session, const std::string& prompt,
+                       int32_t max_tokens, uint64_t seed = 3);
+// The same without a session.
+v1::GenerateRequest Alone(const std::string& prompt, int32_t max_tokens);
+
+std::vector<int32_t> Tokens(const v1::GenerateResponse& response);
+std::vector<int32_t> Joined(std::vector<int32_t> a,
+                            const std::vector<int32_t>& b);
 
 }  // namespace chela
 

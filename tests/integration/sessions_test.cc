@@ -2,23 +2,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <future>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "chela/v1/session.grpc.pb.h"
 #include "tests/integration/server_rig.h"
 #include "tests/integration/session_client.h"
-#include "tests/support/temp_dir.h"
 
 namespace chela {
 namespace {
 
 using grpc::StatusCode;
-using test_support::TempDir;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -27,34 +22,6 @@ class SessionsTest : public ::testing::Test {
   ServerRig rig_;
   SessionClient client_{rig_};
 };
-
-std::vector<int32_t> Tokens(const v1::GenerateResponse& response) {
-  const auto& ids = response.tokens().ids();
-  return {ids.begin(), ids.end()};
-}
-
-std::vector<int32_t> Joined(std::vector<int32_t> a,
-                            const std::vector<int32_t>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-v1::GenerateRequest In(const std::string& session, const std::string& prompt,
-                       int32_t max_tokens, uint64_t seed = 3) {
-  v1::GenerateRequest request;
-  request.set_session(session);
-  if (!prompt.empty()) request.set_prompt(prompt);
-  request.mutable_sampling()->set_max_tokens(max_tokens);
-  request.mutable_sampling()->set_ignore_eos(true);
-  request.mutable_sampling()->set_seed(seed);
-  return request;
-}
-
-v1::GenerateRequest Alone(const std::string& prompt, int32_t max_tokens) {
-  v1::GenerateRequest request = In("", prompt, max_tokens);
-  request.clear_session();
-  return request;
-}
 
 TEST_F(SessionsTest, ContinuesATextTurnByTurn) {
   const v1::Session session = client_.Create("chat");
@@ -261,72 +228,6 @@ TEST_F(SessionsTest, NamesWhatIsWrongWithARequest) {
   request.set_return_state(true);
   EXPECT_EQ(client_.Status(request).error_code(),
             StatusCode::FAILED_PRECONDITION);
-}
-
-TEST(SessionStoreTest, ARestartedServerGoesOnFromItsFolder) {
-  const TempDir folder;
-  ServerConfig config;
-  config.session_store = folder.path() + "/sessions";
-  std::vector<int32_t> before;
-  {
-    ServerRig rig(config);
-    SessionClient client(rig);
-    client.Create("s");
-    before = Tokens(client.Generate(In("s", "Once upon", 20)));
-  }
-  ServerRig rig(config);
-  SessionClient client(rig);
-  const v1::Session found = client.List().sessions(0);
-  EXPECT_EQ(found.id(), "s");
-  EXPECT_EQ(found.revision(), 1);
-  EXPECT_FALSE(found.in_memory());
-  const auto after = client.Generate(In("s", "", 20));
-  EXPECT_EQ(after.revision(), 2);
-  EXPECT_EQ(Joined(before, Tokens(after)),
-            Tokens(client.Generate(Alone("Once upon", 40))));
-}
-
-TEST(ReturnedStateTest, GoesOnWithAnyServerOfTheSameKey) {
-  const TempDir folder;
-  ServerConfig config;
-  config.state_key_file = folder.path() + "/key";
-  std::ofstream(config.state_key_file) << std::string(32, 'k') << "\n";
-  ServerRig one(config);
-  SessionClient first(one);
-  v1::GenerateRequest request = Alone("Once upon", 20);
-  request.set_return_state(true);
-  const auto start = first.Generate(request);
-  ASSERT_TRUE(start.has_state());
-  EXPECT_FALSE(start.has_revision());
-
-  ServerRig two(config);
-  SessionClient second(two);
-  v1::GenerateRequest next = Alone("", 20);
-  next.clear_prompt();
-  next.set_state(start.state());
-  EXPECT_EQ(Joined(Tokens(start), Tokens(second.Generate(next))),
-            Tokens(first.Generate(Alone("Once upon", 40))));
-  // Forged, changed, cut off.
-  for (const size_t byte : {size_t{0}, size_t{40}, start.state().size() - 1}) {
-    std::string state = start.state();
-    state[byte] ^= 1;
-    next.set_state(state);
-    EXPECT_EQ(second.Status(next).error_code(), StatusCode::PERMISSION_DENIED);
-  }
-  next.set_state("short");
-  EXPECT_EQ(second.Status(next).error_code(), StatusCode::PERMISSION_DENIED);
-  // Another key.
-  std::ofstream(config.state_key_file) << std::string(32, 'x');
-  ServerRig three(config);
-  next.set_state(start.state());
-  EXPECT_EQ(SessionClient(three).Status(next).error_code(),
-            StatusCode::PERMISSION_DENIED);
-  // No room in a message.
-  config.max_message_bytes = 1024;
-  ServerRig four(config);
-  const grpc::Status small = SessionClient(four).Status(request);
-  EXPECT_EQ(small.error_code(), StatusCode::FAILED_PRECONDITION);
-  EXPECT_THAT(small.error_message(), HasSubstr("--max-message-bytes"));
 }
 
 TEST_F(SessionsTest, CountsItsCalls) {

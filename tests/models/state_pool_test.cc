@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -115,6 +116,26 @@ TEST_F(StatePoolTest, ClearsAWholeSlotAndNothingElse) {
   EXPECT_EQ(Saved(b), std::vector<std::byte>(Saved(b).size()));
   EXPECT_EQ(Saved(c), Pattern(c.id()));
   EXPECT_FALSE(pool_->Clear(StatePool::Slot()).ok());
+}
+
+TEST_F(StatePoolTest, PoisonsWhatNobodyClaims) {
+  auto created = StatePool::Create(*backend_, test_support::TinyConfig(), 2,
+                                   /*poison_free_slots=*/true);
+  ASSERT_TRUE(created.ok());
+  StatePool& pool = **created;
+  const auto first = [&](const StatePool::Slot& slot) {
+    std::vector<std::byte> bytes(static_cast<size_t>(pool.slot_bytes()));
+    EXPECT_TRUE(pool.Save(slot, bytes).ok());
+    float value = 0;
+    std::memcpy(&value, bytes.data(), sizeof(value));
+    return value;
+  };
+  StatePool::Slot slot = Acquire(pool);
+  EXPECT_TRUE(std::isnan(first(slot)));
+  ASSERT_TRUE(pool.Clear(slot).ok());
+  EXPECT_EQ(first(slot), 0);
+  slot = StatePool::Slot();
+  EXPECT_TRUE(std::isnan(first(Acquire(pool))));
 }
 
 TEST_F(StatePoolTest, RefusesAStateOfAnotherSize) {

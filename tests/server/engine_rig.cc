@@ -155,7 +155,9 @@ Rig::Rig(const RigOptions& options, bool start) {
   tokenizer = Must(Tokenizer::Load(directory, weights->config()));
   model = Must(ChelaModel::Create(*backend, std::move(weights),
                                   options.limits.max_batch_tokens));
-  pool = Must(StatePool::Create(*backend, model->config(), options.slots));
+  // By hand a text goes on in the slot that was just given back.
+  pool = Must(StatePool::Create(*backend, model->config(), options.slots,
+                                /*poison_free_slots=*/start));
   if (!start) return;
   engine =
       Engine::Start(options.limits, *model, *pool, *tokenizer, metrics,

@@ -1,6 +1,5 @@
 // A text that stops and goes on later, from its kept state: the same tokens,
 // bits and text as without the stop.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,32 +15,15 @@ namespace chela {
 namespace {
 
 using test_support::ExpectSameState;
+using test_support::Greedy;
 using test_support::Listener;
+using test_support::LookingBack;
 using test_support::Prompt;
 using test_support::Rig;
 using test_support::RunTurn;
 using test_support::Tokens;
 using test_support::TurnAnswer;
-using ::testing::HasSubstr;
-
-// Sampling with everything that looks back.
-SamplingParams LookingBack(int32_t window) {
-  SamplingParams params;
-  params.temperature = 0.9;
-  params.top_p = 0.95;
-  params.repetition_penalty = 1.3;
-  params.presence_penalty = 0.4;
-  params.frequency_penalty = 0.3;
-  params.penalty_window = window;
-  params.seed = 11;
-  return params;
-}
-
-SamplingParams Greedy() {
-  SamplingParams params;
-  params.temperature = 0;
-  return params;
-}
+using test_support::TurnJob;
 
 class EngineTurnsTest : public testing::TestWithParam<LongConvKind> {
  protected:
@@ -55,19 +37,6 @@ INSTANTIATE_TEST_SUITE_P(Kinds, EngineTurnsTest,
                                       ? "Explicit"
                                       : "Hierarchical";
                          });
-
-GenerateJob TurnJob(SequenceStatePtr start, Tokens prompt, int32_t max_tokens,
-                    const SamplingParams& sampling) {
-  GenerateJob job;
-  job.header.id = "turn";
-  job.start = std::move(start);
-  job.keep_state = true;
-  job.prompt = std::move(prompt);
-  job.max_tokens = max_tokens;
-  job.sampling = sampling;
-  job.ignore_eos = true;
-  return job;
-}
 
 TEST_P(EngineTurnsTest, ResumingGivesWhatAnUninterruptedRunGives) {
   for (const SamplingParams& sampling :
@@ -250,49 +219,6 @@ TEST_P(EngineTurnsTest, AStateHoldsNothingOfTheSlotsLastOwner) {
   const TurnAnswer first =
       RunTurn(fresh, TurnJob(nullptr, Prompt(3), 2, Greedy()));
   ExpectSameState(*after.state, *first.state);
-}
-
-TEST_P(EngineTurnsTest, RefusesWhatCannotGoOn) {
-  const TurnAnswer turn =
-      RunTurn(rig_, TurnJob(nullptr, Prompt(4), 2, Greedy()));
-  const auto refusal = [&](auto change) {
-    GenerateJob job = TurnJob(turn.state, {65}, 1, Greedy());
-    job.stream = std::make_shared<TokenStream>();
-    change(job);
-    const absl::Status status = rig_.engine->Submit(std::move(job));
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    return std::string(status.message());
-  };
-  EXPECT_THAT(refusal([](GenerateJob& job) { job.choices = job.best_of = 2; }),
-              HasSubstr("best_of: 2"));
-  EXPECT_THAT(
-      refusal([](GenerateJob& job) { job.sampling.penalty_window = 8193; }),
-      HasSubstr("penalty_window: 8193; want 0 to 8192"));
-  EXPECT_THAT(refusal([](GenerateJob& job) {
-                job.keep_state = false;
-                job.max_tokens = 0;
-              }),
-              HasSubstr("max_tokens: 0; want 1 to"));
-  const auto broken = [&](auto change) {
-    SequenceState state = *turn.state;
-    change(state);
-    return refusal([&](GenerateJob& job) {
-      job.start = std::make_shared<SequenceState>(std::move(state));
-    });
-  };
-  for (const std::string& message :
-       {broken([](SequenceState& s) { s.state.resize(7); }),
-        broken([](SequenceState& s) { s.logits.resize(3); }),
-        broken([](SequenceState& s) { s.position = 0; }),
-        broken([](SequenceState& s) { s.position = INT64_MAX; })}) {
-    EXPECT_THAT(message, HasSubstr("start: "));
-  }
-  for (const std::string& message :
-       {broken([](SequenceState& s) { s.pending = 258; }),
-        broken([](SequenceState& s) { s.sampler.counts.push_back({-1}); }),
-        broken([](SequenceState& s) { s.sampler.recent.push_back({999}); })}) {
-    EXPECT_THAT(message, HasSubstr("start.tokens["));
-  }
 }
 
 }  // namespace

@@ -8,6 +8,37 @@
 
 namespace chela::test_support {
 
+SamplingParams LookingBack(int32_t window) {
+  SamplingParams params;
+  params.temperature = 0.9;
+  params.top_p = 0.95;
+  params.repetition_penalty = 1.3;
+  params.presence_penalty = 0.4;
+  params.frequency_penalty = 0.3;
+  params.penalty_window = window;
+  params.seed = 11;
+  return params;
+}
+
+SamplingParams Greedy() {
+  SamplingParams params;
+  params.temperature = 0;
+  return params;
+}
+
+GenerateJob TurnJob(SequenceStatePtr start, Tokens prompt, int32_t max_tokens,
+                    const SamplingParams& sampling) {
+  GenerateJob job;
+  job.header.id = "turn";
+  job.start = std::move(start);
+  job.keep_state = true;
+  job.prompt = std::move(prompt);
+  job.max_tokens = max_tokens;
+  job.sampling = sampling;
+  job.ignore_eos = true;
+  return job;
+}
+
 TurnAnswer RunTurn(Rig& rig, GenerateJob job) {
   job.stream = std::make_shared<TokenStream>();
   const auto stream = job.stream;

@@ -17,6 +17,13 @@ struct TurnAnswer {
   SequenceStatePtr state;
 };
 
+// Sampling with everything that looks back, so far or (0) to the start.
+SamplingParams LookingBack(int32_t window);
+SamplingParams Greedy();
+// A turn whose state is kept; EOS is ignored.
+GenerateJob TurnJob(SequenceStatePtr start, Tokens prompt, int32_t max_tokens,
+                    const SamplingParams& sampling);
+
 // A job of one choice from Submit to its end.
 TurnAnswer RunTurn(Rig& rig, GenerateJob job);
 
