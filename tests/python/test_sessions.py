@@ -73,5 +73,5 @@ def test_an_expected_revision_that_has_passed_is_refused(client):
     client.generate(" And", 5, session="strict", expected_revision=1)
     client.generate(" And", 5, session="strict", expected_revision=1)  # Replaces it.
     with pytest.raises(grpc.RpcError) as error:
-        client.generate(" And", 5, session="strict", expected_revision=1)
+        client.generate(" And", 5, session="strict", expected_revision=2)
     assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION

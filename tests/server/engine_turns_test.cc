@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -219,6 +221,12 @@ TEST_P(EngineTurnsTest, AStateHoldsNothingOfTheSlotsLastOwner) {
   const TurnAnswer first =
       RunTurn(fresh, TurnJob(nullptr, Prompt(3), 2, Greedy()));
   ExpectSameState(*after.state, *first.state);
+  // Nor what a free slot is filled with.
+  for (size_t i = 0; i < first.state->state.size(); i += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, &first.state->state[i], sizeof(value));
+    ASSERT_FALSE(std::isnan(value)) << "float " << i / sizeof(float);
+  }
 }
 
 }  // namespace
