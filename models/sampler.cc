@@ -92,6 +92,7 @@ struct Sampler::Impl {
   std::vector<std::unique_ptr<SamplingRule>> rules;
   bool looks_back = false;
   TokenHistory history;
+  int64_t earlier_draws = 0;
   Candidates* shared = nullptr;
   std::unique_ptr<Candidates> own;
 };
@@ -102,10 +103,16 @@ Sampler::Sampler(const SamplingParams& params, uint32_t branch,
 Sampler::Sampler(const Sampler& other, uint32_t branch)
     : impl_(new Impl(other.impl_->params, branch, other.impl_->shared)) {
   impl_->history = other.impl_->history;
+  impl_->earlier_draws = other.impl_->earlier_draws;
 }
 Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler& Sampler::operator=(Sampler&&) noexcept = default;
+
+void Sampler::Continue(const SamplerState& earlier, bool as_prompt) {
+  if (impl_->looks_back) impl_->history.AddEarlier(earlier, as_prompt);
+  impl_->earlier_draws = as_prompt ? 0 : earlier.draws;
+}
 
 void Sampler::AddPrompt(std::span<const int32_t> tokens) {
   if (impl_->looks_back) impl_->history.AddPrompt(tokens);
@@ -121,8 +128,9 @@ SampledToken Sampler::Sample(std::span<const float> logits, int64_t draw) {
   candidates.Reset(logits);
   const SamplingStep step{draw, impl_->history.entries()};
   for (const auto& rule : impl_->rules) rule->Apply(step, candidates);
-  const int32_t token = candidates.Draw(UniformDraw(
-      impl_->params.seed, impl_->branch, static_cast<uint64_t>(draw)));
+  const auto counter = static_cast<uint64_t>(impl_->earlier_draws + draw);
+  const int32_t token =
+      candidates.Draw(UniformDraw(impl_->params.seed, impl_->branch, counter));
   if (impl_->params.logprobs < 0) return {.token = token, .top = {}};
   return WithLogprobs(logits, token, impl_->params.logprobs);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/candidates.h"
+#include "models/sampler_state.h"
 #include "models/sampling_params.h"
 #include "models/token_history.h"
 
@@ -52,15 +53,21 @@ class Sampler {
   Sampler(Sampler&&) noexcept;
   Sampler& operator=(Sampler&&) noexcept;
 
+  // Goes on after an earlier text, before anything is added or drawn. With
+  // `as_prompt` all of it counts as prompt and draws start anew; without, they
+  // count on from its draws, as if the text had never stopped. The seed is that
+  // of the params either way.
+  void Continue(const SamplerState& earlier, bool as_prompt);
+
   // What the penalties look at: the prompt, then each token that was sampled.
   // Without penalties neither does anything.
   void AddPrompt(std::span<const int32_t> tokens);
   void AddGenerated(int32_t token);
 
   // logits: [vocab], vocab >= 1, finite; -inf bans a token. draw: the index of
-  // the generated token, from 0. The token is in [0, vocab) whatever the
-  // logits are: NaN counts as -inf, +inf as the largest float, and if every
-  // token is banned, none is.
+  // the token among those generated since Continue, from 0. The token is in [0,
+  // vocab) whatever the logits are: NaN counts as -inf, +inf as the largest
+  // float, and if every token is banned, none is.
   SampledToken Sample(std::span<const float> logits, int64_t draw);
 
  private:

@@ -32,7 +32,8 @@ StatePool::StatePool(Backend& backend, StateLayout layout, int32_t num_slots,
 }
 
 absl::StatusOr<std::unique_ptr<StatePool>> StatePool::Create(
-    Backend& backend, const ModelConfig& config, int32_t num_slots) {
+    Backend& backend, const ModelConfig& config, int32_t num_slots,
+    bool poison_free_slots) {
   if (num_slots < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("state pool: ", num_slots, " slots; want at least 1"));
@@ -52,8 +53,24 @@ absl::StatusOr<std::unique_ptr<StatePool>> StatePool::Create(
                                      layout.slot_bytes(),
                                      " bytes: ", buffer.status().message()));
   }
-  return std::unique_ptr<StatePool>(
+  std::unique_ptr<StatePool> pool(
       new StatePool(backend, layout, num_slots, *std::move(buffer)));
+  if (poison_free_slots) {
+    pool->poison_.assign(static_cast<size_t>(layout.slot_floats),
+                         std::numeric_limits<float>::quiet_NaN());
+    for (int32_t id = 0; id < num_slots; ++id) pool->Poison(id);
+  }
+  return pool;
+}
+
+void StatePool::Release(int32_t id) {
+  if (!poison_.empty()) Poison(id);
+  free_.push_back(id);
+}
+
+void StatePool::Poison(int32_t id) {
+  // A device that fails says so at the next step, too.
+  backend_.Upload(poison_.data(), SlotData(id), slot_bytes()).IgnoreError();
 }
 
 absl::StatusOr<StatePool::Slot> StatePool::Acquire() {
@@ -71,6 +88,12 @@ absl::Status StatePool::Copy(const Slot& from, const Slot& to) {
   if (from.id_ == to.id_) return absl::OkStatus();
   return backend_.Copy(SlotData(from.id_), SlotData(to.id_),
                        static_cast<size_t>(slot_bytes()));
+}
+
+absl::Status StatePool::Clear(const Slot& slot) {
+  if (slot.pool_ != this) return NotAClaim();
+  zeros_.resize(static_cast<size_t>(slot_bytes()));
+  return backend_.Upload(zeros_.data(), SlotData(slot.id_), zeros_.size());
 }
 
 absl::Status StatePool::Save(const Slot& slot, std::span<std::byte> host) {

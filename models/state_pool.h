@@ -1,6 +1,7 @@
 #ifndef CHELA_MODELS_STATE_POOL_H_
 #define CHELA_MODELS_STATE_POOL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -48,15 +49,21 @@ class StatePool {
   };
 
   // RESOURCE_EXHAUSTED if num_slots states do not fit. `backend` must outlive
-  // the pool.
+  // the pool. poison_free_slots: fills each slot that nobody claims with NaN,
+  // so that whoever reads what he has not written finds out. For tests.
   static absl::StatusOr<std::unique_ptr<StatePool>> Create(
-      Backend& backend, const ModelConfig& config, int32_t num_slots);
+      Backend& backend, const ModelConfig& config, int32_t num_slots,
+      bool poison_free_slots = false);
   StatePool(const StatePool&) = delete;
 
   // RESOURCE_EXHAUSTED if every slot is taken; the pool never grows.
   absl::StatusOr<Slot> Acquire();
 
   absl::Status Copy(const Slot& from, const Slot& to);
+  // Zeros the slot. A sequence may leave parts of its state as the slot's last
+  // owner left them, since it never reads them: what is to be saved is cleared
+  // first, so that nobody gets a byte of somebody else's.
+  absl::Status Clear(const Slot& slot);
   // The raw state: host has exactly slot_bytes().
   absl::Status Save(const Slot& slot, std::span<std::byte> host);
   absl::Status Restore(std::span<const std::byte> host, const Slot& slot);
@@ -70,7 +77,8 @@ class StatePool {
  private:
   StatePool(Backend& backend, StateLayout layout, int32_t num_slots,
             std::unique_ptr<Buffer> buffer);
-  void Release(int32_t id) { free_.push_back(id); }
+  void Release(int32_t id);
+  void Poison(int32_t id);
   float* SlotData(int32_t id) { return data() + id * layout_.slot_floats; }
 
   Backend& backend_;
@@ -78,6 +86,8 @@ class StatePool {
   int32_t num_slots_;
   std::unique_ptr<Buffer> buffer_;
   std::vector<int32_t> free_;
+  std::vector<std::byte> zeros_;  // a slot's; since the first Clear
+  std::vector<float> poison_;  // a slot's; empty: free slots stay as they are
 };
 
 }  // namespace chela

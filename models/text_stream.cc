@@ -19,12 +19,16 @@ std::vector<size_t> BordersOf(std::string_view text) {
 
 }  // namespace
 
-TextStream::TextStream(std::vector<std::string> stops, bool include_stop)
-    : include_stop_(include_stop) {
+TextStream::TextStream(std::vector<std::string> stops, bool include_stop,
+                       const TextState& earlier)
+    : include_stop_(include_stop), cut_(earlier.cut), tail_(earlier.tail) {
   for (std::string& stop : stops) {
     if (stop.empty() || ToValidUtf8(stop) != stop) continue;
     std::vector<size_t> borders = BordersOf(stop);
     stops_.push_back({std::move(stop), std::move(borders), 0});
+  }
+  for (const char byte : earlier.tail) {
+    if (Advance(byte) != nullptr) PassOver();
   }
 }
 
@@ -34,16 +38,22 @@ TextStream::Output TextStream::Push(std::string_view bytes, bool may_stop) {
   const std::string fresh =
       ToValidUtf8(std::string_view(cut_).substr(0, complete));
   cut_.erase(0, complete);
+  Remember(fresh);
   for (const char byte : fresh) {
     text_.push_back(byte);
+    ++text_bytes_;
     const Stop* stop = Advance(byte);
     if (stop == nullptr) continue;
     if (!may_stop) {
       PassOver();
       continue;
     }
-    const size_t dropped = include_stop_ ? 0 : stop->text.size();
-    Output output{TakeText(text_.size() - sent_ - dropped), stop->text};
+    stop_from_ = text_bytes_ - static_cast<int64_t>(stop->text.size());
+    // What an earlier stream has sent of it is not here to be dropped.
+    const size_t held = text_.size() - sent_;
+    const size_t dropped =
+        include_stop_ ? 0 : std::min(stop->text.size(), held);
+    Output output{TakeText(held - dropped), stop->text};
     cut_.clear();
     text_.clear();
     sent_ = 0;
@@ -51,7 +61,8 @@ TextStream::Output TextStream::Push(std::string_view bytes, bool may_stop) {
   }
   // Cuts no character: what is held back is a prefix of a stop, and starts
   // like it with the first byte of a character.
-  return {TakeText(text_.size() - sent_ - HeldBytes()), std::nullopt};
+  const size_t held = text_.size() - sent_;
+  return {TakeText(held - std::min(held, HeldBytes())), std::nullopt};
 }
 
 std::string TextStream::Finish() {
@@ -59,6 +70,24 @@ std::string TextStream::Finish() {
   cut_.clear();
   for (Stop& stop : stops_) stop.matched = 0;
   return TakeText(text_.size() - sent_);
+}
+
+TextState TextStream::State() const {
+  const size_t size = std::min(tail_.size(), kMaxTextTail);
+  return {cut_, tail_.substr(tail_.size() - size)};
+}
+
+int64_t TextStream::undecided_from() const {
+  if (stop_from_.has_value()) return *stop_from_;
+  return text_bytes_ - static_cast<int64_t>(HeldBytes());
+}
+
+void TextStream::Remember(std::string_view fresh) {
+  tail_.append(fresh);
+  // Rarely, so that the time stays linear.
+  if (tail_.size() > 4 * kMaxTextTail) {
+    tail_.erase(0, tail_.size() - kMaxTextTail);
+  }
 }
 
 const TextStream::Stop* TextStream::Advance(char byte) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/text_state.h"
 #include "models/utf8.h"
 
 namespace chela {
@@ -28,8 +29,10 @@ class TextStream {
   // stops: non-empty strings of valid UTF-8, at most a few. (An empty one, and
   // one that is no valid UTF-8, never matches.) include_stop: the one that
   // matches is the end of the text instead of being dropped from it.
-  explicit TextStream(std::vector<std::string> stops,
-                      bool include_stop = false);
+  // earlier: the end of the text that this one goes on from, sent before; its
+  // unfinished character is finished here, and a stop may start in it.
+  explicit TextStream(std::vector<std::string> stops, bool include_stop = false,
+                      const TextState& earlier = {});
 
   struct Output {
     std::string text;                 // may be sent now, valid UTF-8
@@ -46,6 +49,17 @@ class TextStream {
   std::string Finish();
   size_t truncated_bytes() const { return truncated_bytes_; }
 
+  // The end of everything pushed so far: what a later stream goes on from.
+  // Only before Finish.
+  TextState State() const;
+  // Bytes of text so far, an unfinished character left out.
+  int64_t text_bytes() const { return text_bytes_; }
+  // Where the next stop may have started, in these bytes: everything before is
+  // decided. Negative if that was in the earlier text. After a stop matched,
+  // where that one starts.
+  int64_t undecided_from() const;
+  bool has_cut() const { return !cut_.empty(); }
+
  private:
   struct Stop {
     std::string text;
@@ -61,6 +75,7 @@ class TextStream {
   void PassOver();
   size_t HeldBytes() const;
   std::string TakeText(size_t size_bytes);
+  void Remember(std::string_view fresh);
 
   std::vector<Stop> stops_;
   bool include_stop_ = false;
@@ -68,6 +83,9 @@ class TextStream {
   std::string text_;  // from sent_ on: held back
   size_t sent_ = 0;
   size_t truncated_bytes_ = 0;
+  std::string tail_;  // at least the last kMaxTextTail bytes of text
+  int64_t text_bytes_ = 0;
+  std::optional<int64_t> stop_from_;
 };
 
 }  // namespace chela

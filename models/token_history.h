@@ -7,6 +7,8 @@
 #include <span>
 #include <vector>
 
+#include "models/sampler_state.h"
+
 namespace chela {
 
 // How often each token stands in a text so far, apart for its prompt and for
@@ -26,6 +28,9 @@ class TokenHistory {
   // window: tokens to look back; 0: all.
   explicit TokenHistory(int32_t window = 0) : window_(window) {}
 
+  // An earlier text, of which a window sees the recent tokens only. Before
+  // anything else. `as_prompt`: what was generated counts as prompt from now.
+  void AddEarlier(const SamplerState& earlier, bool as_prompt);
   void AddPrompt(std::span<const int32_t> tokens);  // ids >= 0
   void AddGenerated(int32_t token);
 
@@ -38,6 +43,7 @@ class TokenHistory {
     bool generated = false;
   };
 
+  Entry& EntryOf(int32_t token);
   void Add(Position position);
   void Forget(Position position);
 

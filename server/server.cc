@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "server/open_sessions.h"
 #include "server/rpc/log.h"
 
 namespace chela {
@@ -31,7 +32,8 @@ Server::Server(const ServerConfig& config, const std::string& model_name,
       metrics_(model_name),
       service_(
           {.workers = config.rpc_workers, .log_content = config.log_content},
-          metrics_) {}
+          metrics_),
+      session_service_(service_.runtime()) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Listen(
     const ServerConfig& config, const std::string& model_name,
@@ -40,7 +42,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Listen(
       new Server(config, model_name, std::move(on_fault)));
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = GrpcServer::Start(
       {.listen = config.listen, .max_message_bytes = config.max_message_bytes},
-      server->service_);
+      server->service_, server->session_service_);
   if (!grpc.ok()) return grpc.status();
   server->grpc_ = *std::move(grpc);
   Server* const raw = server.get();
@@ -65,6 +67,7 @@ absl::Status Server::Load(const std::string& directory) {
   if (!loaded.ok()) return loaded.status();
   loaded_ = *std::move(loaded);
   Publish();
+  CHELA_RETURN_IF_ERROR(OpenStates());
   engine_ = Engine::Start(Limits(config_), *loaded_.model, *loaded_.pool,
                           *loaded_.tokenizer, metrics_,
                           [this](const absl::Status& fault) {
@@ -74,6 +77,27 @@ absl::Status Server::Load(const std::string& directory) {
   served_.engine = engine_.get();
   service_.Serve(served_);
   SetReady(true);
+  return absl::OkStatus();
+}
+
+// Sessions, and the key of states that clients keep.
+absl::Status Server::OpenStates() {
+  if (!config_.state_key_file.empty()) {
+    absl::StatusOr<StateSigner> signer =
+        StateSigner::Load(config_.state_key_file);
+    if (!signer.ok()) return signer.status();
+    signer_ = *std::move(signer);
+    served_.signer = &*signer_;
+  }
+  const Weights& weights = loaded_.model->weights();
+  served_.snapshot = MakeSnapshotModel(weights.config(), weights.fingerprint(),
+                                       loaded_.backend->Info().name);
+  served_.max_message_bytes = config_.max_message_bytes;
+  absl::StatusOr<std::unique_ptr<SessionRegistry>> sessions =
+      OpenSessions(config_, served_.snapshot, metrics_);
+  if (!sessions.ok()) return sessions.status();
+  sessions_ = *std::move(sessions);
+  served_.sessions = sessions_.get();
   return absl::OkStatus();
 }
 

@@ -15,7 +15,10 @@
 #include "server/rpc/generation_service.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/http_listener.h"
+#include "server/rpc/session_service.h"
+#include "server/rpc/signed_state.h"
 #include "server/server_config.h"
+#include "server/session/session_registry.h"
 
 namespace chela {
 
@@ -53,6 +56,7 @@ class Server {
          std::function<void(const absl::Status&)> on_fault);
   void SetReady(bool ready);
   void Publish();
+  absl::Status OpenStates();
 
   const ServerConfig config_;
   const std::string model_name_;
@@ -64,8 +68,11 @@ class Server {
   Metrics metrics_;
   LoadedModel loaded_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<SessionRegistry> sessions_;
+  std::optional<StateSigner> signer_;
   ServedModel served_;
   GenerationService service_;
+  SessionService session_service_;
   std::unique_ptr<GrpcServer> grpc_;
   std::unique_ptr<HttpListener> http_;
 };

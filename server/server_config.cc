@@ -203,13 +203,17 @@ absl::StatusOr<std::chrono::milliseconds> ParseDuration(
   if (digits != std::string::npos && digits > 0 && digits <= 9 &&
       absl::SimpleAtoi(text.substr(0, digits), &count)) {
     const std::string unit = text.substr(digits);
-    unit_ms = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60000 : 0;
+    unit_ms = unit == "ms"  ? 1
+              : unit == "s" ? 1000
+              : unit == "m" ? 60000
+              : unit == "h" ? 3600000
+                            : 0;
   }
-  if (unit_ms == 0 || count * unit_ms > int64_t{86400} * 1000) {
+  if (unit_ms == 0 || count * unit_ms > int64_t{365} * 86400 * 1000) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text,
-                     "\"; want a duration of at most a day, like 500ms, 30s "
-                     "or 5m"));
+                     "\"; want a duration of at most 365 days, like 500ms, "
+                     "30s, 5m or 24h"));
   }
   return std::chrono::milliseconds(count * unit_ms);
 }

@@ -37,6 +37,13 @@ struct ServerConfig {
   int32_t max_output_tokens = 65536;
   int32_t rpc_workers = 2;
 
+  std::string session_store = "memory";  // or a folder, or redis://HOST:PORT
+  int64_t session_memory_bytes = int64_t{1} << 30;
+  // Absent: an hour in memory, a day in a store. 0: never.
+  std::optional<std::chrono::milliseconds> session_ttl;
+  int64_t max_sessions_per_user = 0;  // 0: no limit
+  std::string state_key_file;         // empty: states are not returned
+
   std::chrono::milliseconds drain_grace{1000};
   std::chrono::milliseconds drain_timeout{60000};
 
@@ -64,7 +71,7 @@ ParsedConfig ParseServerConfig(
     const std::vector<std::string>& arguments,
     const std::function<const char*(const std::string&)>& variable);
 
-// "500ms", "30s", "5m"; a whole number and a unit.
+// "500ms", "30s", "5m", "24h"; a whole number and a unit, at most 365 days.
 absl::StatusOr<std::chrono::milliseconds> ParseDuration(
     const std::string& text);
 

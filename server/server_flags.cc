@@ -158,7 +158,45 @@ void AddLimitFlags(CLI::App& app, ServerConfig& config) {
             WholeNumber(1, 1 << 24, &config.max_output_tokens), "N",
             "Cap of max_tokens [65536]");
   flags.Add("rpc-workers", WholeNumber(1, 256, &config.rpc_workers), "N",
-            "Threads that tokenise inputs above 16 KiB [2]");
+            "Threads that tokenise inputs above 16 KiB and wait for the "
+            "session store [2]");
+}
+
+void AddSessionFlags(CLI::App& app, ServerConfig& config) {
+  FlagAdder flags(app, "Sessions");
+  flags.Add("session-store", Store([&config](const std::string& value) {
+              if (value.empty()) {
+                return absl::InvalidArgumentError(
+                    "empty; want memory, a folder or redis://HOST:PORT");
+              }
+              config.session_store = value;
+              return absl::OkStatus();
+            }),
+            "memory|DIR|redis://HOST:PORT[/N]|unix://SOCKET",
+            "Where sessions are kept; those in memory end with the process "
+            "[memory]");
+  flags.Add("session-memory-bytes",
+            WholeNumber(0, int64_t{1} << 50, &config.session_memory_bytes), "N",
+            "States in memory: the limit of all sessions, or with a store of "
+            "the copies that make the next turn fast [1073741824]");
+  flags.Add("session-ttl", Store([&config](const std::string& text) {
+              const auto value = ParseDuration(text);
+              if (value.ok()) config.session_ttl = *value;
+              return value.status();
+            }),
+            "DURATION",
+            "A session without use is removed after it; 0s: never [1h in "
+            "memory, 24h in a store]");
+  flags.Add("max-sessions-per-user",
+            WholeNumber(0, int64_t{1} << 40, &config.max_sessions_per_user),
+            "N", "Sessions of one user [0: no limit]");
+  flags.Add("state-key-file", Store([&config](const std::string& value) {
+              config.state_key_file = value;
+              return absl::OkStatus();
+            }),
+            "FILE",
+            "Key, 32 .. 4096 bytes, that signs the states that clients keep "
+            "(return_state) [none: not available]");
 }
 
 void AddServingFlags(CLI::App& app, ServerConfig& config, std::string& file) {
@@ -208,6 +246,7 @@ void AddServingFlags(CLI::App& app, ServerConfig& config, std::string& file) {
 void AddServerFlags(CLI::App& app, ServerConfig& config, std::string& file) {
   AddModelFlags(app, config);
   AddLimitFlags(app, config);
+  AddSessionFlags(app, config);
   AddServingFlags(app, config, file);
 }
 

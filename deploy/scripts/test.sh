@@ -6,6 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 python=$(deploy/scripts/test-python.sh)
+deploy/scripts/install-packages.sh store
+export CHELA_REQUIRE_REDIS=1  # Its tests are skipped elsewhere, without it.
 results=$PWD/build/release/results
 rm -rf "$results"
 mkdir -p "$results"

@@ -12,23 +12,26 @@ Branch::Branch(const GenerateJob& job, const Tokenizer& tokenizer,
       tokenizer_(tokenizer),
       index_(index),
       sampler_(std::move(sampler)),
-      text_(job.stop, job.include_stop) {}
+      text_(job.stop, job.include_stop,
+            job.start != nullptr && job.prompt.empty() ? job.start->text
+                                                       : TextState()) {}
 
 GenerationDelta Branch::Sample(std::span<const float> logits) {
   SampledToken token = sampler_.Sample(logits, generated_);
   last_token_ = token.token;
   sampler_.AddGenerated(last_token_);
   log_probability_ += token.logprob;
-  // A prompt of BOS alone has no text: the text starts with this token.
-  const bool at_start = generated_ == 0 && job_.prompt.size() == 1 &&
-                        job_.prompt[0] == tokenizer_.bos_id();
+  const bool at_start = generated_ == 0 && StartsText(job_, tokenizer_);
   ++generated_;
+  if (Turn::NeedsSpare(job_)) text_step_.before = text_.State();
 
   GenerationDelta delta;
   delta.choice = index_;
   delta.tokens.push_back(std::move(token));
   std::optional<FinishReason> reason = EndByToken(last_token_);
-  if (!reason.has_value() || (stop_token_.has_value() && job_.include_stop)) {
+  const bool pushed =
+      !reason.has_value() || (stop_token_.has_value() && job_.include_stop);
+  if (pushed) {
     // Tokens that end a text are never among the first min_tokens.
     TextStream::Output output = text_.Push(
         tokenizer_.TokenBytes(last_token_, at_start),
@@ -41,6 +44,13 @@ GenerationDelta Branch::Sample(std::span<const float> logits) {
   }
   if (!reason.has_value() && generated_ == job_.max_tokens) {
     reason = FinishReason::kLength;
+  }
+  if (job_.keep_state) {
+    text_step_.bytes = text_.text_bytes();
+    text_step_.undecided_from = text_.undecided_from();
+    text_step_.cut = text_.has_cut();
+    // A token that stands for no text of the answer ends the text before it.
+    if (reason.has_value() && pushed) text_step_.after = text_.State();
   }
   if (reason.has_value()) {
     if (stop_.empty()) delta.text += text_.Finish();

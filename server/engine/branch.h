@@ -11,6 +11,7 @@
 #include "models/tokenizer.h"
 #include "server/engine/request.h"
 #include "server/engine/token_stream.h"
+#include "server/engine/turn.h"
 
 namespace chela {
 
@@ -41,6 +42,8 @@ class Branch {
   // Sum and mean over its tokens; 0 without any. Only if the sampler reports.
   double log_probability() const { return log_probability_; }
   double mean_log_probability() const;
+  // Of the last one sampled; only if the job keeps its state.
+  const TextStep& text_step() const { return text_step_; }
 
   // Its own state. Invalid for the branch that goes on in the prompt's.
   StatePool::Slot slot;
@@ -57,6 +60,7 @@ class Branch {
   const int32_t index_;
   Sampler sampler_;
   TextStream text_;
+  TextStep text_step_;
   int32_t last_token_ = 0;
   int32_t generated_ = 0;
   double log_probability_ = 0;

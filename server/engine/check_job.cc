@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
 #include "server/engine/score_stream.h"
+#include "server/engine/turn.h"
 
 namespace chela {
 namespace {
@@ -74,21 +75,59 @@ absl::Status CheckChoices(const GenerateJob& job, int32_t slots) {
   return CheckRange("n", job.choices, 1, job.best_of);
 }
 
+constexpr int64_t kMaxPosition = int64_t{1} << 62;
+
+// What a text that goes on, before or after this job, asks for.
+absl::Status CheckTurn(const GenerateJob& job, int32_t vocab_size,
+                       int32_t slots, int64_t slot_bytes) {
+  if (job.start == nullptr && !job.keep_state) return absl::OkStatus();
+  if (job.best_of != 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "best_of: ", job.best_of, "; want 1 for a text that goes on"));
+  }
+  CHELA_RETURN_IF_ERROR(CheckRange(
+      "penalty_window", job.sampling.penalty_window, 0, kMaxRecentTokens));
+  if (Turn::NeedsSpare(job) && slots < 2) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "stop: ", job.stop.size(),
+        " stop strings need a second state to go "
+        "back to; want none, include_stop, or a server with more than ",
+        slots, " state"));
+  }
+  if (job.start == nullptr) return absl::OkStatus();
+  const SequenceState& start = *job.start;
+  if (static_cast<int64_t>(start.state.size()) != slot_bytes ||
+      start.logits.size() != static_cast<size_t>(vocab_size) ||
+      start.position < 1 || start.position > kMaxPosition) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "start: ", start.state.size(), " bytes, ", start.logits.size(),
+        " logits, ", start.position, " tokens; want ", slot_bytes, " bytes, ",
+        vocab_size, " logits and 1 to 2^62 tokens"));
+  }
+  std::vector<int32_t> tokens;
+  if (start.pending.has_value()) tokens.push_back(*start.pending);
+  for (const auto& count : start.sampler.counts) tokens.push_back(count.token);
+  for (const auto& one : start.sampler.recent) tokens.push_back(one.token);
+  return CheckTokens("start.tokens", tokens,
+                     std::numeric_limits<int64_t>::max(), vocab_size);
+}
+
 }  // namespace
 
 absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
-                      int32_t vocab_size, int32_t slots) {
+                      int32_t vocab_size, int32_t slots, int64_t slot_bytes) {
   if (job.stream == nullptr) {
     return absl::InvalidArgumentError("stream: none; want a TokenStream");
   }
-  if (job.prompt.empty()) {
+  if (job.prompt.empty() && job.start == nullptr) {
     return absl::InvalidArgumentError("prompt: 0 tokens; want at least 1");
   }
   CHELA_RETURN_IF_ERROR(
       CheckTokens("prompt", job.prompt, limits.max_prompt_tokens, vocab_size));
-  if (job.max_tokens < 1 || job.max_tokens > limits.max_output_tokens) {
+  const int32_t least = job.keep_state ? 0 : 1;
+  if (job.max_tokens < least || job.max_tokens > limits.max_output_tokens) {
     return absl::InvalidArgumentError(
-        absl::StrCat("max_tokens: ", job.max_tokens, "; want 1 to ",
+        absl::StrCat("max_tokens: ", job.max_tokens, "; want ", least, " to ",
                      limits.max_output_tokens));
   }
   for (size_t i = 0; i < job.stop.size(); ++i) {
@@ -101,6 +140,7 @@ absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
   CHELA_RETURN_IF_ERROR(
       CheckRange("prompt_logprobs", job.prompt_logprobs, -1, kMaxLogprobs));
   CHELA_RETURN_IF_ERROR(CheckChoices(job, slots));
+  CHELA_RETURN_IF_ERROR(CheckTurn(job, vocab_size, slots, slot_bytes));
   return CheckSampling(job.sampling, vocab_size);
 }
 

@@ -12,9 +12,9 @@ namespace chela {
 // Whether the engine can run a job: INVALID_ARGUMENT names the field, what it
 // was and what is wanted. Token ids are checked against `vocab_size`, except
 // those that a ScoreStream still has to receive. A generation holds a state for
-// each of its best_of branches, of the `slots` that there are.
+// each of its best_of branches, of the `slots` of `slot_bytes` that there are.
 absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
-                      int32_t vocab_size, int32_t slots);
+                      int32_t vocab_size, int32_t slots, int64_t slot_bytes);
 absl::Status CheckJob(const ScoreJob& job, const EngineLimits& limits,
                       int32_t vocab_size);
 

@@ -44,7 +44,8 @@ EngineImpl::EngineImpl(const EngineLimits& limits, ChelaModel& model,
 EngineImpl::~EngineImpl() { Stop(); }
 
 absl::Status EngineImpl::Submit(GenerateJob job) {
-  if (absl::Status status = CheckJob(job, limits_, vocab_size_, slots_total_);
+  if (absl::Status status =
+          CheckJob(job, limits_, vocab_size_, slots_total_, slot_bytes_);
       !status.ok()) {
     return Rejected("invalid", std::move(status));
   }

@@ -1,7 +1,6 @@
 #include "server/engine/generation.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "kernels/status_macros.h"
@@ -28,8 +27,13 @@ Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
       job_(Completed(std::move(job), tokenizer)),
       tokenizer_(tokenizer) {
   Sampler sampler(job_.sampling, 0, &scratch);
+  if (job_.start != nullptr) {
+    sampler.Continue(job_.start->sampler, /*as_prompt=*/!job_.prompt.empty());
+    position_ = job_.start->position;
+  }
   sampler.AddPrompt(job_.prompt);
   branches_.emplace_back(job_, tokenizer_, 0, std::move(sampler));
+  if (job_.keep_state) turn_.emplace(job_, tokenizer_);
 }
 
 absl::Status Generation::OnAdmit(StatePool& pool) {
@@ -39,7 +43,20 @@ absl::Status Generation::OnAdmit(StatePool& pool) {
     CHELA_RETURN_IF_ERROR(slot.status());
     spare_slots_.push_back(*std::move(slot));
   }
-  return absl::OkStatus();
+  if (Turn::NeedsSpare(job_)) {
+    absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
+    CHELA_RETURN_IF_ERROR(slot.status());
+    turn_->SetSpare(*std::move(slot));
+  }
+  if (job_.start == nullptr) {
+    return job_.keep_state ? pool.Clear(slot_) : absl::OkStatus();
+  }
+  const SequenceState& start = *job_.start;
+  CHELA_RETURN_IF_ERROR(pool.Restore(start.state, slot_));
+  if (start.pending.has_value()) return absl::OkStatus();
+  // The row that the pending token would have given.
+  if (job_.prompt_logprobs >= 0) EmitPrompt(start.logits, 1, 0);
+  return reading() ? absl::OkStatus() : EndPrompt(start.logits);
 }
 
 int32_t Generation::RunningBranches() const {
@@ -48,15 +65,28 @@ int32_t Generation::RunningBranches() const {
                     [](const Branch& branch) { return branch.running(); }));
 }
 
+std::span<const int32_t> Generation::NextChunk() const {
+  if (position_ < prompt_begin()) return {&*job_.start->pending, 1};
+  return std::span(job_.prompt)
+      .subspan(position_ - prompt_begin(),
+               ChunkRows(position_, prompt_end() - position_));
+}
+
 Work Generation::NextWork() {
-  if (position_ < prompt_size()) {
-    return {WorkKind::kChunk, ChunkRows(position_, prompt_size() - position_)};
-  }
-  return {WorkKind::kDecode, RunningBranches()};
+  if (going_back()) return {WorkKind::kDecode, 1};
+  if (!reading()) return {WorkKind::kDecode, RunningBranches()};
+  // The pending token is the step that its turn left out.
+  if (position_ < prompt_begin()) return {WorkKind::kDecode, 1};
+  return {WorkKind::kChunk, static_cast<int32_t>(NextChunk().size())};
 }
 
 void Generation::AppendTo(StepPlan& plan) {
-  if (position_ >= prompt_size()) {
+  if (going_back()) {
+    AddSegment(plan, slot_, turn_->position(), {&turn_->next_token(), 1},
+               turn_->at_last() ? LogitsOf::kLastRow : LogitsOf::kNone);
+    return;
+  }
+  if (!reading()) {
     for (const Branch& branch : branches_) {
       if (!branch.running()) continue;
       AddSegment(plan, SlotOf(branch), position_, {&branch.last_token(), 1},
@@ -64,30 +94,46 @@ void Generation::AppendTo(StepPlan& plan) {
     }
     return;
   }
-  const int32_t rows = NextWork().rows;
-  const bool last = position_ + rows == prompt_size();
-  AddSegment(plan, slot_, position_,
-             std::span(job_.prompt).subspan(position_, rows),
+  const std::span<const int32_t> chunk = NextChunk();
+  const bool last =
+      position_ + static_cast<int64_t>(chunk.size()) == prompt_end();
+  AddSegment(plan, slot_, position_, chunk,
              job_.prompt_logprobs >= 0 ? LogitsOf::kAllRows
              : last                    ? LogitsOf::kLastRow
                                        : LogitsOf::kNone);
 }
 
 absl::Status Generation::Deliver(std::span<const float> logits) {
-  const Work work = NextWork();
-  if (work.kind == WorkKind::kDecode) {
-    ++position_;
-    SampleAll(logits, /*first=*/false);
-    return absl::OkStatus();
+  if (going_back()) {
+    turn_->Fed(logits);
+    return going_back() ? absl::OkStatus() : Finish(last_end_.reason);
   }
-  metrics_.AddPromptTokens(work.rows, 0);
-  if (job_.prompt_logprobs >= 0) EmitPrompt(logits, work.rows);
-  position_ += work.rows;
-  if (position_ < prompt_size()) return absl::OkStatus();
+  if (reading()) return DeliverChunk(logits);
+  ++position_;
+  return SampleAll(logits, /*first=*/false);
+}
+
+absl::Status Generation::DeliverChunk(std::span<const float> logits) {
+  const auto rows = static_cast<int32_t>(NextChunk().size());
+  if (position_ >= prompt_begin()) metrics_.AddPromptTokens(rows, 0);
+  if (job_.prompt_logprobs >= 0) {
+    EmitPrompt(logits, rows, position_ + 1 - prompt_begin());
+  }
+  position_ += rows;
+  if (reading()) return absl::OkStatus();
+  const size_t with_logits = job_.prompt_logprobs >= 0 ? rows : 1;
+  return EndPrompt(logits.last(logits.size() / with_logits));
+}
+
+absl::Status Generation::EndPrompt(std::span<const float> logits) {
   CHELA_RETURN_IF_ERROR(MakeBranches());
-  const size_t rows = job_.prompt_logprobs >= 0 ? work.rows : 1;
-  SampleAll(logits.last(logits.size() / rows), /*first=*/true);
-  return absl::OkStatus();
+  if (job_.max_tokens > 0) return SampleAll(logits, /*first=*/true);
+  turn_->Finish(logits);
+  Branch& branch = branches_.front();
+  Emit(branch, branch.Finish(FinishReason::kLength));
+  metrics_.GenerationFinished(Name(FinishReason::kLength));
+  last_end_ = *branch.end();
+  return Finish(FinishReason::kLength);
 }
 
 absl::Status Generation::MakeBranches() {
@@ -103,13 +149,15 @@ absl::Status Generation::MakeBranches() {
   return absl::OkStatus();
 }
 
-void Generation::SampleAll(std::span<const float> logits, bool first) {
+absl::Status Generation::SampleAll(std::span<const float> logits, bool first) {
   const int32_t running = RunningBranches();
   const size_t vocab = first ? logits.size() : logits.size() / running;
   int32_t left = running;
   for (Branch& branch : branches_) {
     if (!branch.running()) continue;
-    GenerationDelta delta = branch.Sample(logits.first(vocab));
+    const std::span<const float> row = logits.first(vocab);
+    GenerationDelta delta = branch.Sample(row);
+    if (turn_.has_value()) CHELA_RETURN_IF_ERROR(RecordTurn(branch, row));
     if (!first) logits = logits.subspan(vocab);
     ++generated_;
     if (!branch.running()) {
@@ -124,7 +172,31 @@ void Generation::SampleAll(std::span<const float> logits, bool first) {
     Emit(branch, std::move(delta));
   }
   CountTokens(running, first);
-  if (left == 0) End(last_end_.reason, absl::OkStatus());
+  if (left > 0 || going_back()) return absl::OkStatus();
+  return Finish(last_end_.reason);
+}
+
+absl::Status Generation::RecordTurn(const Branch& branch,
+                                    std::span<const float> logits) {
+  const TextStep& text = branch.text_step();
+  CHELA_RETURN_IF_ERROR(
+      turn_->Add(branch.last_token(), text, logits, *pool_, slot_));
+  if (branch.running()) return absl::OkStatus();
+  if (Turn::NeedsSpare(job_) && !branch.end()->stop.empty()) {
+    return turn_->GoBack(text.undecided_from, *pool_, slot_);
+  }
+  turn_->Finish(logits, text.after);
+  return absl::OkStatus();
+}
+
+absl::Status Generation::Finish(FinishReason reason) {
+  if (turn_.has_value()) {
+    absl::StatusOr<SequenceStatePtr> state = turn_->Save(*pool_, slot_);
+    CHELA_RETURN_IF_ERROR(state.status());
+    kept_ = *std::move(state);
+  }
+  End(reason, absl::OkStatus());
+  return absl::OkStatus();
 }
 
 void Generation::ReleaseSlot(Branch& branch) {
@@ -140,49 +212,14 @@ void Generation::ReleaseSlot(Branch& branch) {
   branch.slot = StatePool::Slot();
 }
 
-void Generation::Emit(Branch& branch, GenerationDelta delta) {
-  if (!ranks()) {
-    job_.stream->Push(std::move(delta));
-    return;
-  }
-  branch.held.text += delta.text;
-  std::move(delta.tokens.begin(), delta.tokens.end(),
-            std::back_inserter(branch.held.tokens));
-}
-
-void Generation::EmitPrompt(std::span<const float> logits, int32_t rows) {
-  const size_t vocab = logits.size() / rows;
-  GenerationDelta delta;
-  if (position_ == 0) {
-    // Nothing comes before it: no probability, no alternatives.
-    delta.prompt.push_back({.token = job_.prompt[0], .top = {}});
-  }
-  for (int32_t row = 0; row < rows; ++row) {
-    const int64_t next = position_ + row + 1;
-    if (next == prompt_size()) break;
-    delta.prompt.push_back(WithLogprobs(logits.subspan(row * vocab, vocab),
-                                        job_.prompt[next],
-                                        job_.prompt_logprobs));
-  }
-  job_.stream->Push(std::move(delta));
-}
-
-void Generation::CountTokens(int64_t tokens, bool first) {
-  const Clock::time_point now = Clock::now();
-  if (first) {
-    first_token_at_ = now;
-    metrics_.ObserveTimeToFirstToken(SecondsBetween(submitted_, now));
-  } else {
-    for (int64_t i = 0; i < tokens; ++i) {
-      metrics_.ObserveInterTokenLatency(SecondsBetween(last_token_at_, now));
-    }
-  }
-  last_token_at_ = now;
-  metrics_.AddGeneratedTokens(tokens);
-}
-
 void Generation::OnEnd() {
   spare_slots_.clear();
+  // Cut off while it went back, after its last token.
+  if (going_back()) {
+    last_end_.reason = reason_;
+    last_end_.stop.clear();
+  }
+  if (turn_.has_value()) turn_->SetSpare(StatePool::Slot());
   int32_t left = RunningBranches();
   for (Branch& branch : branches_) {
     if (!branch.running()) continue;
@@ -199,49 +236,6 @@ void Generation::OnEnd() {
   }
   for (Branch& branch : branches_) branch.slot = StatePool::Slot();
   if (ranks()) SendRanked();
-}
-
-void Generation::SendRanked() {
-  std::vector<Branch*> order;
-  for (Branch& branch : branches_) order.push_back(&branch);
-  std::stable_sort(
-      order.begin(), order.end(), [](const Branch* a, const Branch* b) {
-        return a->mean_log_probability() > b->mean_log_probability();
-      });
-  const auto count = std::min(order.size(), static_cast<size_t>(job_.choices));
-  for (size_t i = 0; i < count; ++i) {
-    GenerationDelta delta = std::move(order[i]->held);
-    delta.choice = static_cast<int32_t>(i);
-    last_choice_ = delta.choice;
-    last_end_ = *order[i]->end();
-    if (i + 1 < count) delta.end = order[i]->end();
-    job_.stream->Push(std::move(delta));
-  }
-}
-
-void Generation::Close() {
-  GenerationEnd end;
-  static_cast<ChoiceEnd&>(end) = last_end_;
-  end.status = std::move(status_);  // not shared between threads
-  end.choice = last_choice_;
-  end.usage = MakeUsage();
-  job_.stream->Close(std::move(end));
-}
-
-Usage Generation::MakeUsage() const {
-  Usage usage;
-  usage.prompt_tokens = static_cast<int32_t>(prompt_size());
-  usage.generated_tokens = static_cast<int32_t>(generated_);
-  usage.queue_seconds = queue_seconds();
-  if (generated_ == 0) {
-    usage.prefill_seconds = running_seconds();
-    return usage;
-  }
-  usage.prefill_seconds = SecondsBetween(admitted_at_, first_token_at_);
-  usage.time_to_first_token_seconds =
-      SecondsBetween(submitted_, first_token_at_);
-  usage.decode_seconds = SecondsBetween(first_token_at_, ended_at_);
-  return usage;
 }
 
 }  // namespace chela

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,13 +12,16 @@
 #include "server/engine/branch.h"
 #include "server/engine/sequence.h"
 #include "server/engine/token_stream.h"
+#include "server/engine/turn.h"
 
 namespace chela {
 
 // A GenerateJob as a sequence: reads the prompt in chunks, once, then copies
 // the state for each further branch and feeds each branch's sampled token until
 // one of them ends it. All branches take part in the same steps. A last token
-// is reported but never fed.
+// is reported but never fed. A text that goes on starts from its state and
+// reads its pending token alone, before the prompt (GenerateJob::start); after
+// a stop string its kept state may have to go back (turn.h).
 class Generation : public Sequence {
  public:
   // tokenizer and scratch, the memory of draws on the engine's thread, must
@@ -25,7 +29,9 @@ class Generation : public Sequence {
   Generation(GenerateJob job, const Tokenizer& tokenizer, Candidates& scratch,
              Metrics& metrics);
 
-  int32_t slots(int32_t /*pool_slots*/) const override { return job_.best_of; }
+  int32_t slots(int32_t /*pool_slots*/) const override {
+    return job_.best_of + (Turn::NeedsSpare(job_) ? 1 : 0);
+  }
   int64_t queued_tokens() const override { return prompt_size(); }
   bool cancelled() const override { return job_.stream->cancelled(); }
   Work NextWork() override;
@@ -44,20 +50,37 @@ class Generation : public Sequence {
   int64_t prompt_size() const {
     return static_cast<int64_t>(job_.prompt.size());
   }
+  // Where the prompt starts and ends in the whole text.
+  int64_t prompt_begin() const {
+    return job_.start == nullptr ? 0 : job_.start->tokens();
+  }
+  int64_t prompt_end() const { return prompt_begin() + prompt_size(); }
+  bool reading() const { return position_ < prompt_end(); }
+  bool going_back() const { return turn_.has_value() && turn_->going_back(); }
+  // What the next step reads of the pending token and the prompt.
+  std::span<const int32_t> NextChunk() const;
   bool ranks() const { return job_.best_of > job_.choices; }
   int32_t RunningBranches() const;
   const StatePool::Slot& SlotOf(const Branch& branch) const {
     return branch.slot.valid() ? branch.slot : slot_;
   }
 
+  absl::Status DeliverChunk(std::span<const float> logits);
+  // The last row of the prompt: the branches and their first tokens.
+  absl::Status EndPrompt(std::span<const float> logits);
   // The prompt was read: a state and a sampler for each branch.
   absl::Status MakeBranches();
   // One row for each branch that ran, or the prompt's last for all of them.
-  void SampleAll(std::span<const float> logits, bool first);
+  absl::Status SampleAll(std::span<const float> logits, bool first);
+  // Of the only branch, whose state is kept.
+  absl::Status RecordTurn(const Branch& branch, std::span<const float> logits);
+  // All branches have ended, and going back too.
+  absl::Status Finish(FinishReason reason);
   // Gives its state back, if others run on.
   void ReleaseSlot(Branch& branch);
   void Emit(Branch& branch, GenerationDelta delta);
-  void EmitPrompt(std::span<const float> logits, int32_t rows);
+  // Tokens of the prompt from index `first` on, each with the row before it.
+  void EmitPrompt(std::span<const float> logits, int64_t rows, int64_t first);
   void CountTokens(int64_t tokens, bool first);
   // Sends what was held back, the best first.
   void SendRanked();
@@ -68,6 +91,8 @@ class Generation : public Sequence {
   StatePool* pool_ = nullptr;
   std::vector<StatePool::Slot> spare_slots_;  // until there are branches
   std::deque<Branch> branches_;               // the first one from the start
+  std::optional<Turn> turn_;                  // if its state is kept
+  SequenceStatePtr kept_;                     // at the end
   int64_t position_ = 0;                      // tokens fed
   int64_t generated_ = 0;                     // tokens sampled, of all branches
   int32_t last_choice_ = 0;  // the one whose end ends the request

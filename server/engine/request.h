@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/sampler.h"
+#include "server/engine/sequence_state.h"
 
 namespace chela {
 
@@ -35,8 +36,16 @@ struct RequestHeader {
 // or the deadline.
 struct GenerateJob {
   RequestHeader header;
-  std::vector<int32_t> prompt;    // BOS included; at least one token
-  int32_t max_tokens = 256;       // >= 1
+  // The text that goes on, if any. Its pending token is fed alone, then the
+  // prompt. With a prompt a new turn begins: all earlier tokens count as prompt
+  // and draws from 0. Without, the earlier turn resumes: its draw counter,
+  // penalties and unfinished character go on.
+  SequenceStatePtr start;
+  // GenerationEnd::state, at a stop, a length or EOS. Only with best_of 1 and a
+  // penalty_window of at most kMaxRecentTokens.
+  bool keep_state = false;
+  std::vector<int32_t> prompt;    // BOS included; empty only after `start`
+  int32_t max_tokens = 256;       // >= 1; with keep_state >= 0
   SamplingParams sampling;        // its end_tokens are set by the engine
   std::vector<std::string> stop;  // non-empty strings
   std::vector<int32_t> stop_tokens;
@@ -65,6 +74,9 @@ struct Usage {
   int32_t prompt_tokens = 0;
   int32_t cached_prompt_tokens = 0;
   int32_t generated_tokens = 0;
+  // At a stop string: the end of the returned text that GenerationEnd::state
+  // lacks, since its token goes on with the stop.
+  int32_t dropped_bytes = 0;
   double queue_seconds = 0;
   double prefill_seconds = 0;
   double time_to_first_token_seconds = 0;

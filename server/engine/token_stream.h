@@ -52,6 +52,10 @@ struct GenerationEnd : ChoiceEnd {
   absl::Status status;
   int32_t choice = 0;
   Usage usage;  // of all choices; the prompt counts once
+  // With GenerateJob::keep_state and an OK status: the prompt and the tokens,
+  // the last one pending. At a stop string, which is text, the state ends with
+  // the last token that ends before it (with include_stop: with the last one).
+  SequenceStatePtr state;
 };
 
 // The only object that the engine and one generation RPC share: the engine

@@ -22,8 +22,10 @@ using prometheus::Labels;
 using prometheus::MetricFamily;
 
 constexpr const char* kRpcs[] = {
-    "generate", "generate_stream", "score",          "score_stream",
-    "tokenize", "detokenize",      "get_model_info", "get_load"};
+    "generate",       "generate_stream", "score",          "score_stream",
+    "tokenize",       "detokenize",      "get_model_info", "get_load",
+    "create_session", "fork_session",    "rewind_session", "delete_session",
+    "list_sessions",  "export_session",  "import_session"};
 constexpr const char* kCodes[] = {"OK",
                                   "CANCELLED",
                                   "UNKNOWN",
@@ -43,6 +45,12 @@ constexpr const char* kCodes[] = {"OK",
                                   "UNAUTHENTICATED"};
 constexpr const char* kRejections[] = {"queue_full", "draining", "deadline",
                                        "invalid", "no_slot"};
+constexpr const char* kSessionOps[] = {"create", "turn", "fork",   "rewind",
+                                       "delete", "list", "export", "import"};
+constexpr const char* kSessionResults[] = {
+    "ok",        "not_found",        "aborted",        "failed_precondition",
+    "data_loss", "invalid_argument", "already_exists", "resource_exhausted",
+    "internal",  "unavailable"};
 constexpr const char* kFinishReasons[] = {"stop",      "length",   "eos",
                                           "cancelled", "deadline", "error"};
 
@@ -64,6 +72,10 @@ Buckets QueueSeconds() {
 Buckets StepSeconds() {
   return {.00005, .0001, .00025, .0005, .001, .0025, .005, .01,
           .025,   .05,   .1,     .25,   .5,   1,     2.5};
+}
+Buckets SessionSeconds() {
+  return {.00001, .00005, .0001, .0005, .001, .0025, .005, .01,
+          .025,   .05,    .1,    .25,   .5,   1,     2.5,  10};
 }
 Buckets PowersOfTwo() {
   return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048};
@@ -111,6 +123,12 @@ struct Metrics::Impl {
       for (const char* code : kCodes) {
         requests[rpc][code] =
             &requests_family.Add({{"rpc", rpc}, {"code", code}});
+      }
+    }
+    for (const char* op : kSessionOps) {
+      for (const char* result : kSessionResults) {
+        session_operations[op][result] =
+            &session_operations_family.Add({{"op", op}, {"result", result}});
       }
     }
   }
@@ -181,6 +199,23 @@ struct Metrics::Impl {
       *this, "chela_cancel_to_free_seconds",
       "Time from a cancel to the release of its state slot.",
       InterTokenSeconds()};
+
+  Family<Gauge> sessions_family{
+      *this, "chela_sessions",
+      "Sessions, by where their newest state is: in memory, or only in the "
+      "store."};
+  Gauge& sessions_memory{sessions_family.Add({{"tier", "memory"}})};
+  Gauge& sessions_store{sessions_family.Add({{"tier", "store"}})};
+  Family<Counter> session_operations_family{
+      *this, "chela_session_operations_total",
+      "Operations on sessions, by result."};
+  std::map<std::string, std::map<std::string, Counter*>> session_operations;
+  Family<Histogram> session_durations_family{
+      *this, "chela_session_operation_duration_seconds",
+      "Duration of an operation on a session; of a turn, its begin and its end "
+      "without the generation."};
+  Labelled<Histogram> session_durations{session_durations_family, "op",
+                                        kSessionOps, SessionSeconds()};
 
   // An info metric is replaced as a whole when it is set again.
   void SetInfo(Family<Gauge>& family, Gauge*& current,
@@ -273,6 +308,23 @@ void Metrics::AddGeneratedTokens(int64_t tokens) {
 void Metrics::GenerationFinished(const std::string& reason) {
   Counter* const counter = impl_->finished.Find(reason);
   if (counter != nullptr) counter->Increment();
+}
+
+void Metrics::SetSessions(int64_t memory, int64_t store) {
+  impl_->sessions_memory.Set(static_cast<double>(memory));
+  impl_->sessions_store.Set(static_cast<double>(store));
+}
+
+void Metrics::SessionOperation(const std::string& op, const std::string& result,
+                               double seconds) {
+  const auto results = impl_->session_operations.find(op);
+  if (results == impl_->session_operations.end()) return;
+  auto counter = results->second.find(result);
+  if (counter == results->second.end()) {
+    counter = results->second.find("internal");
+  }
+  counter->second->Increment();
+  impl_->session_durations.Find(op)->Observe(seconds);
 }
 
 void Metrics::ObserveStep(const Step& step) {

@@ -45,6 +45,15 @@ class Metrics {
   // reason: "stop", "length", "eos", "cancelled", "deadline", "error".
   void GenerationFinished(const std::string& reason);
 
+  // Sessions whose newest state is in memory, and those that only the store
+  // has.
+  void SetSessions(int64_t memory, int64_t store);
+  // op: "create", "turn", "fork", "rewind", "delete", "list", "export",
+  // "import"; result: "ok" or a status in lower case. Of a turn: the time that
+  // the session took before and after the generation.
+  void SessionOperation(const std::string& op, const std::string& result,
+                        double seconds);
+
   // One engine step; phase seconds are 0 if a phase did not run.
   struct Step {
     int32_t sequences = 0;

@@ -19,7 +19,9 @@
 #include "server/metrics/metrics.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/delivery.h"
+#include "server/rpc/signed_state.h"
 #include "server/rpc/worker_pool.h"
+#include "server/session/session_registry.h"
 
 namespace chela {
 
@@ -28,6 +30,10 @@ struct ServedModel {
   Engine* engine = nullptr;
   ConvertContext convert;
   v1::GetModelInfoResponse info;
+  SessionRegistry* sessions = nullptr;
+  const StateSigner* signer = nullptr;  // null: no key
+  SnapshotModel snapshot;
+  int32_t max_message_bytes = 16 << 20;
 };
 
 // The calls that are being served, so that a drain can wait for the last.

@@ -27,12 +27,18 @@ class CallReactor : public Base,
                     public Recipient,
                     public std::enable_shared_from_this<CallReactor<Base>> {
  public:
-  void OnDone() final { self_.reset(); }
+  void OnDone() final {
+    OnEnded();
+    self_.reset();
+  }
 
  protected:
   CallReactor(const RpcRuntime& runtime, const char* rpc,
               grpc::CallbackServerContext* context)
       : call_(runtime, rpc, context) {}
+
+  // The call is over. Whether the client saw its end is known only now.
+  virtual void OnEnded() {}
 
   Call& call() { return call_; }
   bool finished() const { return finished_.load(); }
@@ -55,6 +61,16 @@ class CallReactor : public Base,
             delivery = call_.runtime().delivery] { delivery->Notify(self); };
   }
 
+  // Runs `work`, which may block, on a worker; refuses the call if their queue
+  // is full.
+  void RunOnWorker(std::function<void()> work) {
+    const bool taken = call_.runtime().workers->TrySubmit(
+        [self = this->shared_from_this(), work = std::move(work)] { work(); });
+    if (!taken) {
+      Refuse(absl::ResourceExhaustedError(
+          "the queue of --rpc-workers is full; try later"));
+    }
+  }
   // Runs `work` here if the input is small, else on a worker; refuses the call
   // if the workers' queue is full.
   void RunBySize(int64_t bytes, std::function<void()> work) {
@@ -62,12 +78,7 @@ class CallReactor : public Base,
       work();
       return;
     }
-    const bool taken = call_.runtime().workers->TrySubmit(
-        [self = this->shared_from_this(), work = std::move(work)] { work(); });
-    if (!taken) {
-      Refuse(absl::ResourceExhaustedError(
-          "the queue of --rpc-workers is full; try later"));
-    }
+    RunOnWorker(std::move(work));
   }
 
  private:

@@ -15,6 +15,8 @@ namespace {
 constexpr int32_t kMaxPriority = 100;
 constexpr size_t kMaxUserBytes = 256;
 constexpr int kMaxContinuations = 1024;
+constexpr int kMaxCachePoints = 16;
+constexpr size_t kMaxSaltBytes = 256;
 
 // Of echoed prompts in one answer.
 constexpr int64_t kMaxEchoBytes = int64_t{64} << 20;
@@ -42,13 +44,15 @@ int32_t CheckPriority(bool present, int32_t priority, FieldErrors& errors) {
 }
 
 std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
-                              const ConvertContext& context,
+                              const ConvertContext& context, bool continues,
                               FieldErrors& errors) {
   const Tokenizer& tokenizer = *context.tokenizer;
   switch (request.input_case()) {
     case v1::GenerateRequest::kPrompt: {
-      std::vector<int32_t> tokens = tokenizer.EncodePrompt(request.prompt());
-      if (tokens.empty()) {
+      std::vector<int32_t> tokens =
+          continues ? tokenizer.EncodeContinuation(request.prompt())
+                    : tokenizer.EncodePrompt(request.prompt());
+      if (tokens.empty() && !continues) {
         errors.Add("prompt", "empty; want text, since the model adds no BOS");
       }
       CheckLength(static_cast<int64_t>(tokens.size()),
@@ -56,7 +60,7 @@ std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
       return tokens;
     }
     case v1::GenerateRequest::kPromptTokens:
-      if (request.prompt_tokens().ids_size() == 0) {
+      if (request.prompt_tokens().ids_size() == 0 && !continues) {
         errors.Add("prompt_tokens", "0 tokens; want at least 1");
       }
       CheckLength(request.prompt_tokens().ids_size(), context.max_prompt_tokens,
@@ -66,8 +70,67 @@ std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
     case v1::GenerateRequest::INPUT_NOT_SET:
       break;
   }
-  errors.Add("prompt", "absent; want prompt or prompt_tokens");
+  if (!continues) {
+    errors.Add("prompt", "absent; want prompt or prompt_tokens");
+  }
   return {};
+}
+
+// What a request says about the text before and after it.
+void CheckTurn(const v1::GenerateRequest& request, FieldErrors& errors) {
+  if (!request.has_session()) {
+    for (const auto& [path, present] :
+         {std::pair("expected_revision", request.has_expected_revision()),
+          std::pair("checkpoint", request.has_checkpoint())}) {
+      if (present) errors.Add(path, "set; want it with a session only");
+    }
+  } else if (request.has_state()) {
+    errors.Add("state", "set; want it without a session");
+  }
+  if (request.has_expected_revision() && request.expected_revision() < 0) {
+    errors.Add("expected_revision",
+               absl::StrCat(request.expected_revision(), "; want at least 0"));
+  }
+}
+
+void CheckCache(const v1::GenerateRequest& request, FieldErrors& errors) {
+  if (request.cache_at_size() > kMaxCachePoints) {
+    errors.Add("cache_at",
+               absl::StrCat(request.cache_at_size(), " points; want at most ",
+                            kMaxCachePoints));
+  } else {
+    for (int i = 0; i < request.cache_at_size(); ++i) {
+      if (request.cache_at(i) >= 1) continue;
+      errors.Add(absl::StrCat("cache_at[", i, "]"),
+                 absl::StrCat(request.cache_at(i), "; want at least 1"));
+    }
+  }
+  if (request.cache_salt().size() > kMaxSaltBytes) {
+    errors.Add("cache_salt",
+               absl::StrCat(request.cache_salt().size(),
+                            " bytes; want at most ", kMaxSaltBytes));
+  }
+}
+
+// What a text that goes on does not have.
+void CheckKept(const v1::SamplingParams& sampling, const GenerateJob& job,
+               FieldErrors& errors) {
+  constexpr const char* kWhere = " with a session, state or return_state";
+  if (job.choices != 1) {
+    errors.Add("sampling.n", absl::StrCat(job.choices, "; want 1", kWhere));
+  }
+  if (job.best_of != 1 && sampling.has_best_of()) {
+    errors.Add("sampling.best_of",
+               absl::StrCat(job.best_of, "; want 1", kWhere));
+  }
+  if (sampling.echo()) {
+    errors.Add("sampling.echo", absl::StrCat("true; want false", kWhere));
+  }
+  if (job.sampling.penalty_window > kMaxRecentTokens) {
+    errors.Add("sampling.penalty_window",
+               absl::StrCat(job.sampling.penalty_window, "; want at most ",
+                            kMaxRecentTokens, kWhere));
+  }
 }
 
 }  // namespace
@@ -94,17 +157,25 @@ int64_t InputBytes(const v1::ScoreRequest& request) {
 
 absl::StatusOr<GenerateJob> ToGenerateJob(const v1::GenerateRequest& request,
                                           const ConvertContext& context,
-                                          const std::string& prefix) {
+                                          const std::string& prefix,
+                                          const TurnInput& turn) {
   FieldErrors errors(prefix);
   GenerateJob job;
+  job.start = turn.start;
+  job.keep_state = turn.keep_state;
   job.header.priority =
       CheckPriority(request.has_priority(), request.priority(), errors);
   if (request.user().size() > kMaxUserBytes) {
     errors.Add("user", absl::StrCat(request.user().size(),
                                     " bytes; want at most ", kMaxUserBytes));
   }
-  job.prompt = ToPrompt(request, context, errors);
+  CheckTurn(request, errors);
+  CheckCache(request, errors);
+  job.prompt = ToPrompt(request, context, turn.start != nullptr, errors);
   ToSampling(request.sampling(), context, job, errors);
+  if (turn.start != nullptr || turn.keep_state) {
+    CheckKept(request.sampling(), job, errors);
+  }
   if (!errors.empty()) return errors.ToStatus();
   return job;
 }

@@ -29,13 +29,20 @@ struct ConvertContext {
 int64_t InputBytes(const v1::GenerateRequest& request);
 int64_t InputBytes(const v1::ScoreRequest& request);
 
+// The text that a request goes on from, and whether it is to go on later.
+struct TurnInput {
+  SequenceStatePtr start;
+  bool keep_state = false;
+};
+
 // The job without id, deadline and stream: prompt tokenised, every range
 // checked, defaults filled in (the checkpoint's, then the API's), a random
 // seed if there is none. INVALID_ARGUMENT names every wrong field, with
 // `prefix` before its path.
 absl::StatusOr<GenerateJob> ToGenerateJob(const v1::GenerateRequest& request,
                                           const ConvertContext& context,
-                                          const std::string& prefix);
+                                          const std::string& prefix,
+                                          const TurnInput& turn = {});
 
 // The text that stands before each choice of the job made of `request`: the
 // prompt, if it is to be echoed. INVALID_ARGUMENT if that makes too long an

@@ -40,6 +40,7 @@ void ToProto(const Usage& usage, v1::Usage* out) {
   out->set_prefill_seconds(usage.prefill_seconds);
   out->set_time_to_first_token_seconds(usage.time_to_first_token_seconds);
   out->set_decode_seconds(usage.decode_seconds);
+  out->set_dropped_bytes(usage.dropped_bytes);
 }
 
 void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out) {

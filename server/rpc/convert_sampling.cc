@@ -100,8 +100,9 @@ void ToLengths(const v1::SamplingParams& in, const ConvertContext& context,
                GenerateJob& job, FieldErrors& errors) {
   job.max_tokens =
       in.has_max_tokens()
-          ? CheckRange("sampling.max_tokens", in.max_tokens(), 1,
-                       context.max_output_tokens, errors)
+          ? CheckRange("sampling.max_tokens", in.max_tokens(),
+                       job.keep_state ? 0 : 1, context.max_output_tokens,
+                       errors)
           : std::min(context.defaults.max_tokens.value_or(kDefaultMaxTokens),
                      context.max_output_tokens);
   if (!in.has_min_tokens()) {
@@ -232,7 +233,10 @@ void ToSampling(const v1::SamplingParams& in, const ConvertContext& context,
   ToLengths(in, context, job, errors);
   ToDistribution(in, context.defaults, job.sampling, errors);
   ToPenalties(in, context.defaults, job.sampling, errors);
-  job.sampling.seed = in.has_seed() ? in.seed() : RandomSeed();
+  const bool resumes = job.start != nullptr && job.prompt.empty();
+  job.sampling.seed = in.has_seed() ? in.seed()
+                      : resumes     ? job.start->sampler.seed
+                                    : RandomSeed();
   ToStops(in, tokenizer.vocab_size(), job, errors);
   ToTokenRules(in, tokenizer, job, errors);
   ToLogprobs(in, job, errors);

@@ -2,60 +2,14 @@
 #define CHELA_SERVER_RPC_GENERATE_REACTORS_H_
 
 #include <cstddef>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "chela/v1/generation.pb.h"
-#include "server/engine/token_stream.h"
-#include "server/rpc/call_reactor.h"
+#include "server/rpc/generation_reactor.h"
 
 namespace chela {
-
-// Submits a generation and cancels it with the call: what Generate and
-// GenerateStream have in common.
-template <typename Base>
-class GenerationReactor : public CallReactor<Base> {
- public:
-  void OnCancel() final {
-    // gRPC also cancels at the deadline, which the engine sees by itself and
-    // then counts as one.
-    if (!this->call().DeadlinePassed()) stream_->Cancel();
-  }
-
- protected:
-  GenerationReactor(const RpcRuntime& runtime, const char* rpc,
-                    grpc::CallbackServerContext* context)
-      : CallReactor<Base>(runtime, rpc, context) {}
-
-  // `prefix` stands before the paths of wrong fields.
-  void StartGeneration(const v1::GenerateRequest& request,
-                       const std::string& prefix);
-
-  TokenStream& stream() { return *stream_; }
-  uint64_t seed() const { return seed_; }
-  // What stands before each choice's text.
-  const std::string& echo() const { return echo_; }
-  int32_t choices() const { return choices_; }
-  // Adds a delta to a message that has a choice's fields.
-  template <typename Message>
-  void Append(const GenerationDelta& delta, Message* out) const;
-  const Tokenizer& tokenizer() const { return *model_->convert.tokenizer; }
-  // Notes what the log line says about the end; the call's status.
-  absl::Status TakeEnd(const GenerationEnd& end);
-  void NoteText(const std::string& text);
-
- private:
-  void Submit(const v1::GenerateRequest& request, const std::string& prefix);
-
-  const std::shared_ptr<TokenStream> stream_ = std::make_shared<TokenStream>();
-  const ServedModel* model_ = nullptr;
-  uint64_t seed_ = 0;
-  bool logprobs_ = false;
-  std::string echo_;
-  int32_t choices_ = 1;
-};
 
 // Generate: collects until the end.
 class GenerateReactor final
@@ -74,6 +28,7 @@ class GenerateReactor final
 
   const v1::GenerateRequest* const request_;
   v1::GenerateResponse* const response_;
+  bool ended_ = false;  // the stream did; of the delivery thread
 };
 
 // The most tokens of a message, so that it stays far below the 4 MiB that
@@ -100,6 +55,7 @@ class GenerateStreamReactor final
   GenerationDelta NextDelta();
   GenerationDelta NextEcho(int32_t choice);
   void FinishStream(const GenerationEnd& end);
+  void SendLast(const absl::Status& status);
 
   const v1::GenerateStreamRequest* const request_;
   std::mutex mutex_;  // of what follows

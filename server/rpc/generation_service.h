@@ -34,6 +34,8 @@ class GenerationService final
   // True once no call runs, false at `deadline`.
   bool WaitNoCalls(Clock::time_point deadline);
   Metrics& metrics() { return *runtime_.metrics; }
+  // What its calls share, with those of other services on the port.
+  const RpcRuntime& runtime() const { return runtime_; }
 
   grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context,
                                      const v1::GenerateRequest* request,

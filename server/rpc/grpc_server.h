@@ -10,6 +10,7 @@
 #include "server/engine/request.h"
 #include "server/rpc/address.h"
 #include "server/rpc/generation_service.h"
+#include "server/rpc/session_service.h"
 
 namespace chela {
 
@@ -18,7 +19,8 @@ struct GrpcServerOptions {
   int32_t max_message_bytes = 16 << 20;
 };
 
-// The gRPC port: GenerationService, health with Watch, reflection, channelz.
+// The gRPC port: GenerationService, SessionService, health with Watch,
+// reflection, channelz.
 //
 // Health: "" is SERVING from the start (the process lives), the service's name
 // once SetReady(true) was called.
@@ -30,10 +32,11 @@ struct GrpcServerOptions {
 // Threads: SetReady is thread-safe; the rest is main's.
 class GrpcServer {
  public:
-  // `service` must outlive the server. UNAVAILABLE with the reason if the port
-  // cannot be had.
+  // The services must outlive the server. UNAVAILABLE with the reason if the
+  // port cannot be had.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
-      const GrpcServerOptions& options, GenerationService& service);
+      const GrpcServerOptions& options, GenerationService& service,
+      SessionService& sessions);
   ~GrpcServer();  // Shutdown()s at once
   GrpcServer(const GrpcServer&) = delete;
 

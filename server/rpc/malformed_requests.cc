@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "chela/v1/generation.grpc.pb.h"
+#include "chela/v1/session.grpc.pb.h"
 #include "server/engine/request.h"
 #include "server/rpc/call.h"
 #include "server/rpc/log.h"
@@ -66,15 +67,19 @@ class GuardFactory final : public ServerInterceptorFactoryInterface {
   explicit GuardFactory(Metrics& metrics) : metrics_(metrics) {}
 
   Interceptor* CreateServerInterceptor(ServerRpcInfo* call) override {
-    const std::string ours =
-        std::string("/") + v1::GenerationService::service_full_name() + "/";
+    const std::string method = call->method();
+    const bool ours =
+        method.rfind(
+            std::string("/") + v1::GenerationService::service_full_name() + "/",
+            0) == 0 ||
+        method.rfind(
+            std::string("/") + v1::SessionService::service_full_name() + "/",
+            0) == 0;
     // Where messages stream in, "none" also means the end of the stream.
     const bool one_message =
         call->type() == ServerRpcInfo::Type::UNARY ||
         call->type() == ServerRpcInfo::Type::SERVER_STREAMING;
-    if (!one_message || std::string(call->method()).rfind(ours, 0) != 0) {
-      return nullptr;
-    }
+    if (!one_message || !ours) return nullptr;
     return new Guard(call, metrics_);
   }
 

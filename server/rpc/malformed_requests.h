@@ -13,7 +13,7 @@ namespace chela {
 // Answers a request message that cannot be decoded (broken protobuf, a string
 // field that is no UTF-8) with INVALID_ARGUMENT; gRPC by itself would say
 // UNIMPLEMENTED without a word, and no method of ours sees such a call. Logs
-// and counts it as the methods do. Of methods of our service with one request
+// and counts it as the methods do. Of methods of our services with one request
 // message; a stream of requests decodes its own.
 //
 // `metrics` must outlive the gRPC server. Thread-safe.

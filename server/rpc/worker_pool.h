@@ -12,8 +12,8 @@
 namespace chela {
 
 // The threads that do what would keep a gRPC callback longer than 1 ms:
-// tokenising long inputs, building long answers. Thread-safe. Tasks must not
-// block or throw.
+// tokenising long inputs, building long answers, sessions, whose store may
+// block. Thread-safe. Tasks must not throw.
 class WorkerPool {
  public:
   // `queue_limit`: tasks that may wait.

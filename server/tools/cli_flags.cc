@@ -3,8 +3,6 @@
 #include <chrono>
 #include <cstdint>
 
-#include "server/tools/generate_flags.h"
-
 namespace chela {
 namespace {
 
@@ -46,6 +44,7 @@ void AddCliFlags(CLI::App& app, CliCommand& command) {
   app.add_flag("--json", command.options.json, "One JSON object on stdout");
 
   AddGenerateFlags(app, command.generate);
+  AddSessionFlags(app, command.session);
   CLI::App* score = app.add_subcommand(
       "score", "How likely the model finds a text, document by document");
   score->add_option("--text-file", command.text_file,

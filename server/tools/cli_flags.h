@@ -6,13 +6,16 @@
 
 #include "chela/v1/generation.pb.h"
 #include "server/tools/client.h"
+#include "server/tools/generate_flags.h"
+#include "server/tools/session_flags.h"
 
 namespace chela {
 
 // What a command line of chela-cli asks for.
 struct CliCommand {
   ClientOptions options;
-  v1::GenerateRequest generate;
+  GenerateCommand generate;
+  SessionCommand session;
   std::string text_file;
   v1::TokenizeRequest tokenize;
   bool tokenize_text_given = false;

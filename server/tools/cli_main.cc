@@ -15,6 +15,9 @@ int Run(const std::string& name, CliCommand& command, Interrupts& interrupts) {
     return RunGenerate(command.options, std::move(command.generate),
                        interrupts);
   }
+  if (name == "session") {
+    return RunSession(command.options, command.session, interrupts);
+  }
   if (name == "score") {
     return RunScore(command.options, command.text_file, interrupts);
   }

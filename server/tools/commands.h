@@ -6,6 +6,8 @@
 
 #include "chela/v1/generation.pb.h"
 #include "server/tools/client.h"
+#include "server/tools/generate_flags.h"
+#include "server/tools/session_flags.h"
 
 namespace chela {
 
@@ -13,13 +15,17 @@ namespace chela {
 // exit code: 0 if they were OK, else 1.
 
 // Streams the text to stdout as it comes; statistics go to stderr.
-// `request` has everything but a prompt read from standard input.
-int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
+// `command` has everything but what is read from files and standard input.
+int RunGenerate(const ClientOptions& options, GenerateCommand command,
                 Interrupts& interrupts);
 
 // Scores a text, document by document; "" is standard input.
 int RunScore(const ClientOptions& options, const std::string& text_file,
              Interrupts& interrupts);
+
+// `session create` and its like; create, fork and import print the id.
+int RunSession(const ClientOptions& options, const SessionCommand& command,
+               Interrupts& interrupts);
 
 int RunTokenize(const ClientOptions& options,
                 const v1::TokenizeRequest& request, Interrupts& interrupts);

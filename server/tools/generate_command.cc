@@ -9,6 +9,7 @@
 
 #include "chela/v1/generation.grpc.pb.h"
 #include "server/tools/commands.h"
+#include "server/tools/state_file.h"
 
 namespace chela {
 namespace {
@@ -75,6 +76,10 @@ ordered_json ToJson(const v1::GenerateResponse& result) {
       {"time_to_first_token_seconds", usage.time_to_first_token_seconds()},
       {"decode_seconds", usage.decode_seconds()},
       {"tokens_per_second", TokensPerSecond(usage)}};
+  if (result.has_revision()) object["revision"] = result.revision();
+  if (usage.dropped_bytes() > 0) {
+    object["usage"]["dropped_bytes"] = usage.dropped_bytes();
+  }
   for (const v1::TokenLogprobs& entry : result.prompt_logprobs()) {
     object["prompt_logprobs"].push_back(LogprobJson(entry));
   }
@@ -112,6 +117,9 @@ class Answer {
     const auto index =
         static_cast<size_t>(std::clamp(message.choice(), 0, kMaxChoices - 1));
     if (index >= choices_.size()) choices_.resize(index + 1);
+    if (message.has_revision()) result_.set_revision(message.revision());
+    if (message.has_state())
+      result_.set_state(std::move(*message.mutable_state()));
     Part& part = choices_[index];
     part.choice.mutable_text()->append(message.text());
     part.choice.mutable_tokens()->MergeFrom(message.tokens());
@@ -159,9 +167,13 @@ class Answer {
 };
 
 bool CheckTexts(const v1::GenerateRequest& request) {
-  if (!CheckUtf8("prompt", request.prompt()) ||
-      !CheckUtf8("user", request.user())) {
-    return false;
+  for (const auto& [field, text] :
+       {std::pair("prompt", request.prompt()),
+        std::pair("user", request.user()),
+        std::pair("session", request.session()),
+        std::pair("checkpoint", request.checkpoint()),
+        std::pair("cache-salt", request.cache_salt())}) {
+    if (!CheckUtf8(field, text)) return false;
   }
   for (const std::string& stop : request.sampling().stop()) {
     if (!CheckUtf8("stop", stop)) return false;
@@ -171,9 +183,18 @@ bool CheckTexts(const v1::GenerateRequest& request) {
 
 }  // namespace
 
-int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
+int RunGenerate(const ClientOptions& options, GenerateCommand command,
                 Interrupts& interrupts) {
-  if (request.input_case() == v1::GenerateRequest::INPUT_NOT_SET) {
+  v1::GenerateRequest& request = command.request;
+  if (!command.state_file.empty() &&
+      !ReadFile(command.state_file, request.mutable_state())) {
+    return 1;
+  }
+  if (!command.return_state_file.empty()) request.set_return_state(true);
+  // A person who names a session and no text wants it to go on.
+  const bool resumes = (request.has_session() || request.has_state()) &&
+                       isatty(STDIN_FILENO) == 1;
+  if (request.input_case() == v1::GenerateRequest::INPUT_NOT_SET && !resumes) {
     request.set_prompt(ReadStandardInput());
   }
   if (!CheckTexts(request)) return 1;
@@ -200,8 +221,16 @@ int RunGenerate(const ClientOptions& options, v1::GenerateRequest request,
   if (!options.json && isatty(STDOUT_FILENO) == 1 && !Print("\n")) return 1;
   if (!status.ok()) return Report(status);
   const v1::GenerateResponse result = answer.Take();
+  if (!command.return_state_file.empty() &&
+      !WriteFile(command.return_state_file, result.state())) {
+    return 1;
+  }
   if (options.json) return PrintJson(ToJson(result)) ? 0 : 1;
   PrintStatistics(result.finish());
+  if (result.has_revision()) {
+    std::fprintf(stderr, "session revision: %lld\n",
+                 static_cast<long long>(result.revision()));
+  }
   return 0;
 }
 

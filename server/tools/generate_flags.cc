@@ -126,12 +126,45 @@ void AddAnswer(CLI::App& app, v1::SamplingParams* params) {
                      "Generate so many and return the n likeliest [n]");
 }
 
+void AddTurn(CLI::App& app, GenerateCommand& command) {
+  v1::GenerateRequest* request = &command.request;
+  app.add_option_function<std::string>(
+      "--session",
+      [request](const std::string& id) { request->set_session(id); },
+      "Continue this session; without a text it resumes");
+  app.add_option_function<int64_t>(
+      "--expected-revision",
+      [request](int64_t number) { request->set_expected_revision(number); },
+      "That the session must have; the one before: replace the newest");
+  app.add_option_function<std::string>(
+      "--checkpoint",
+      [request](const std::string& name) { request->set_checkpoint(name); },
+      "Keep the state after this turn under a name");
+  app.add_option("--state", command.state_file,
+                 "Go on from the state in this file");
+  app.add_option("--return-state", command.return_state_file,
+                 "Write the state after the last token to this file");
+  app.add_option_function<std::vector<int64_t>>(
+         "--cache-at",
+         [request](const std::vector<int64_t>& points) {
+           for (const int64_t point : points) request->add_cache_at(point);
+         },
+         "Prompt prefixes worth keeping (TOKENS,...; may be repeated)")
+      ->delimiter(',')
+      ->expected(1)
+      ->take_all();
+  app.add_option_function<std::string>(
+      "--cache-salt",
+      [request](const std::string& salt) { request->set_cache_salt(salt); },
+      "Share cached states only with requests of this salt");
+}
+
 }  // namespace
 
-void AddGenerateFlags(CLI::App& app, v1::GenerateRequest& into) {
+void AddGenerateFlags(CLI::App& app, GenerateCommand& command) {
   CLI::App* generate =
       app.add_subcommand("generate", "Continue a prompt, streaming its text");
-  v1::GenerateRequest* request = &into;
+  v1::GenerateRequest* request = &command.request;
   generate->add_option_function<std::string>(
       "prompt,--prompt",
       [request](const std::string& p) { request->set_prompt(p); },
@@ -140,6 +173,7 @@ void AddGenerateFlags(CLI::App& app, v1::GenerateRequest& into) {
   AddLengthsAndStops(*generate, params);
   AddDistribution(*generate, params);
   AddAnswer(*generate, params);
+  AddTurn(*generate, command);
   generate->add_option_function<int32_t>(
       "--priority", [request](int32_t v) { request->set_priority(v); },
       "-100 .. 100, higher runs first [0]");

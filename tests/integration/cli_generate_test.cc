@@ -25,10 +25,13 @@ nlohmann::json Parsed(const std::string& text) {
 TEST_F(CliGenerateTest, HasEveryFieldAsAFlagInKebabCase) {
   Process cli(kCli, {"generate", "--help"});
   ASSERT_EQ(cli.Wait(), 0);
-  std::vector<std::string> fields = {"priority", "user", "prompt"};
-  const auto* descriptor = v1::SamplingParams::descriptor();
-  for (int i = 0; i < descriptor->field_count(); ++i) {
-    fields.push_back(descriptor->field(i)->name());
+  std::vector<std::string> fields;
+  for (const auto* descriptor :
+       {v1::SamplingParams::descriptor(), v1::GenerateRequest::descriptor()}) {
+    for (int i = 0; i < descriptor->field_count(); ++i) {
+      const std::string& name = descriptor->field(i)->name();
+      if (name != "sampling" && name != "prompt_tokens") fields.push_back(name);
+    }
   }
   for (std::string& field : fields) {
     std::replace(field.begin(), field.end(), '_', '-');
@@ -48,11 +51,20 @@ TEST_F(CliGenerateTest, PutsEachFlagIntoItsField) {
       "--stop-token-ids 1,2 --stop-token-ids 3 --include-stop --ignore-eos "
       "--logit-bias 7=-2.5,8:1 --logit-bias 9=3 --allowed-token-ids 4 "
       "--banned-token-ids 5,6 --logprobs 0 --prompt-logprobs 1 --echo -n 2 "
-      "--best-of 3 --priority -4 --user me");
-  const v1::GenerateRequest& request = command.generate;
+      "--best-of 3 --priority -4 --user me --session s --expected-revision 8 "
+      "--checkpoint c --cache-at 1,2 --cache-salt x --return-state to "
+      "--state from");
+  const v1::GenerateRequest& request = command.generate.request;
   const v1::SamplingParams& got = request.sampling();
   EXPECT_EQ(request.priority(), -4);
   EXPECT_EQ(request.user(), "me");
+  EXPECT_EQ(request.session(), "s");
+  EXPECT_EQ(request.expected_revision(), 8);
+  EXPECT_EQ(request.checkpoint(), "c");
+  EXPECT_THAT(request.cache_at(), ElementsAre(1, 2));
+  EXPECT_EQ(request.cache_salt(), "x");
+  EXPECT_EQ(command.generate.return_state_file, "to");
+  EXPECT_EQ(command.generate.state_file, "from");
   EXPECT_EQ(got.max_tokens(), 1);
   EXPECT_EQ(got.min_tokens(), 2);
   EXPECT_EQ(got.temperature(), 0.5);
@@ -87,7 +99,7 @@ TEST_F(CliGenerateTest, LeavesWhatIsNotGivenAbsent) {
   CLI::App app;
   AddCliFlags(app, command);
   app.parse("generate --prompt p");
-  EXPECT_EQ(command.generate.sampling().ByteSizeLong(), 0u);
+  EXPECT_EQ(command.generate.request.sampling().ByteSizeLong(), 0u);
 }
 
 TEST_F(CliGenerateTest, ExitsTwoForAFlagThatCannotBeRead) {

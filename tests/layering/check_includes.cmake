@@ -6,8 +6,8 @@
 cmake_minimum_required(VERSION 3.25)
 
 set(folders
-  kernels kernels/cpu kernels/cuda models server server/metrics server/engine server/rpc
-  server/tools)
+  kernels kernels/cpu kernels/cuda models server server/metrics server/engine
+  server/session server/rpc server/tools)
 set(may_kernels kernels/)
 set(may_kernels/cpu kernels/)
 set(may_kernels/cuda kernels/)
@@ -15,8 +15,12 @@ set(may_models models/ kernels/)
 set(may_server/metrics server/metrics/)
 set(may_server/engine
   server/engine/ server/metrics/metrics.h models/ kernels/)
+set(may_server/session
+  server/session/ server/engine/sequence_state.h server/metrics/metrics.h models/
+  kernels/status_macros.h)
 set(may_server/rpc
-  server/rpc/ server/engine/ server/metrics/ models/ chela/v1/ google/rpc/)
+  server/rpc/ server/session/ server/engine/ server/metrics/ models/
+  kernels/status_macros.h chela/v1/ google/rpc/)
 set(may_server/tools
   server/tools/ server/rpc/ models/ kernels/ chela/v1/ google/rpc/)
 # main.cc and what it wires together.
@@ -25,7 +29,8 @@ set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 # Libraries that stay in their folders: what their headers begin with, and who
 # may include them.
 set(libraries "grpc(pp)?/" "prometheus/" "google/protobuf/" "CLI/" "spdlog/"
-  "sentencepiece" "pcre2" "utf8proc" "cu(da|blas|fft)[^/]*[.]h$" "oneapi/")
+  "sentencepiece" "pcre2" "utf8proc" "cu(da|blas|fft)[^/]*[.]h$" "oneapi/"
+  "xxhash" "zstd" "openssl/" "hiredis/")
 set(users_0 server/rpc server/tools server)
 set(users_1 server/metrics)
 set(users_2 server/rpc server/tools)
@@ -36,6 +41,10 @@ set(users_6 models)
 set(users_7 models)
 set(users_8 kernels/cuda)
 set(users_9 server/tools)
+set(users_10 server/engine server/session)
+set(users_11 server/session)
+set(users_12 server/rpc)
+set(users_13 server/session)
 
 file(GLOB_RECURSE files RELATIVE ${ROOT}
   ${ROOT}/kernels/*.h ${ROOT}/kernels/*.cc ${ROOT}/kernels/*.cu

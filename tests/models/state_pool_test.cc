@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -101,6 +102,40 @@ TEST_F(StatePoolTest, CopiesAWholeSlotAndNothingElse) {
   EXPECT_EQ(Saved(three), Pattern(3));
   EXPECT_TRUE(pool_->Copy(one, one).ok());
   EXPECT_EQ(Saved(one), Pattern(1));
+}
+
+TEST_F(StatePoolTest, ClearsAWholeSlotAndNothingElse) {
+  const StatePool::Slot a = Acquire(*pool_);
+  const StatePool::Slot b = Acquire(*pool_);
+  const StatePool::Slot c = Acquire(*pool_);
+  for (const StatePool::Slot* slot : {&a, &b, &c}) {
+    ASSERT_TRUE(pool_->Restore(Pattern(slot->id()), *slot).ok());
+  }
+  ASSERT_TRUE(pool_->Clear(b).ok());
+  EXPECT_EQ(Saved(a), Pattern(a.id()));
+  EXPECT_EQ(Saved(b), std::vector<std::byte>(Saved(b).size()));
+  EXPECT_EQ(Saved(c), Pattern(c.id()));
+  EXPECT_FALSE(pool_->Clear(StatePool::Slot()).ok());
+}
+
+TEST_F(StatePoolTest, PoisonsWhatNobodyClaims) {
+  auto created = StatePool::Create(*backend_, test_support::TinyConfig(), 2,
+                                   /*poison_free_slots=*/true);
+  ASSERT_TRUE(created.ok());
+  StatePool& pool = **created;
+  const auto first = [&](const StatePool::Slot& slot) {
+    std::vector<std::byte> bytes(static_cast<size_t>(pool.slot_bytes()));
+    EXPECT_TRUE(pool.Save(slot, bytes).ok());
+    float value = 0;
+    std::memcpy(&value, bytes.data(), sizeof(value));
+    return value;
+  };
+  StatePool::Slot slot = Acquire(pool);
+  EXPECT_TRUE(std::isnan(first(slot)));
+  ASSERT_TRUE(pool.Clear(slot).ok());
+  EXPECT_EQ(first(slot), 0);
+  slot = StatePool::Slot();
+  EXPECT_TRUE(std::isnan(first(Acquire(pool))));
 }
 
 TEST_F(StatePoolTest, RefusesAStateOfAnotherSize) {

@@ -32,15 +32,23 @@ def messages(tmp_path_factory):
     """The modules that protoc generates from proto/: (generation_pb2, error_details_pb2)."""
     out = tmp_path_factory.mktemp("generated")
     subprocess.run(["protoc", f"--proto_path={ROOT / 'proto'}", f"--python_out={out}",
-                    "chela/v1/generation.proto", "google/rpc/error_details.proto"], check=True)
+                    "chela/v1/generation.proto", "chela/v1/session.proto",
+                    "google/rpc/error_details.proto"], check=True)
     # google is a package of the protobuf library already, so ours is loaded by itself.
     sys.path[:0] = [str(out), str(out / "google" / "rpc")]
     try:
         import error_details_pb2
         from chela.v1 import generation_pb2
+        import chela.v1.session_pb2  # noqa: F401
     finally:
         del sys.path[:2]
     return generation_pb2, error_details_pb2
+
+
+@pytest.fixture(scope="session")
+def session_messages(messages):
+    """The same of session.proto."""
+    return sys.modules["chela.v1.session_pb2"]
 
 
 class RunningServer:

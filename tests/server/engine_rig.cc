@@ -16,9 +16,15 @@ namespace {
 
 constexpr std::chrono::seconds kPatience(30);  // sanitizers are slow
 
-const TinyModel& Checkpoint() {
-  static const TinyModel model;
-  return model;
+const TinyModel& Checkpoint(LongConvKind kind) {
+  static const TinyModel hierarchical;
+  static const TinyModel explicit_kernel = [] {
+    ModelConfig config = TinyConfig();
+    config.long_conv_kind = LongConvKind::kExplicit;
+    config.long_conv_base_length = 0;
+    return TinyModel(config);
+  }();
+  return kind == LongConvKind::kExplicit ? explicit_kernel : hierarchical;
 }
 
 template <typename T>
@@ -144,12 +150,14 @@ Rig::Rig(const RigOptions& options, bool start) {
   BackendOptions cpu;
   cpu.threads = options.threads;
   backend = std::make_unique<HookedBackend>(Must(MakeBackend(cpu)));
-  auto weights = Must(Weights::Load(*backend, Checkpoint().directory()));
-  tokenizer =
-      Must(Tokenizer::Load(Checkpoint().directory(), weights->config()));
+  const std::string& directory = Checkpoint(options.kind).directory();
+  auto weights = Must(Weights::Load(*backend, directory));
+  tokenizer = Must(Tokenizer::Load(directory, weights->config()));
   model = Must(ChelaModel::Create(*backend, std::move(weights),
                                   options.limits.max_batch_tokens));
-  pool = Must(StatePool::Create(*backend, model->config(), options.slots));
+  // By hand a text goes on in the slot that was just given back.
+  pool = Must(StatePool::Create(*backend, model->config(), options.slots,
+                                /*poison_free_slots=*/start));
   if (!start) return;
   engine =
       Engine::Start(options.limits, *model, *pool, *tokenizer, metrics,

@@ -92,6 +92,7 @@ struct RigOptions {
   int32_t slots = 4;
   EngineLimits limits = {};
   int32_t threads = 1;
+  LongConvKind kind = LongConvKind::kHierarchical;
 };
 
 // A tiny random model, alone or served by an engine.

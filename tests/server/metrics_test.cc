@@ -40,6 +40,11 @@ TEST(MetricsTest, ShowsEveryClosedLabelAtZeroFromTheStart) {
   EXPECT_EQ(LinesStartingWith(page, "chela_finished_total{"), 6);
   EXPECT_EQ(LinesStartingWith(page, "chela_step_duration_seconds_count{"), 3);
   EXPECT_EQ(LinesStartingWith(page, "chela_state_slots{"), 3);
+  EXPECT_EQ(LinesStartingWith(page, "chela_sessions{"), 2);
+  EXPECT_EQ(LinesStartingWith(page, "chela_session_operations_total{"), 8 * 10);
+  EXPECT_EQ(
+      LinesStartingWith(page, "chela_session_operation_duration_seconds_count"),
+      8);
   EXPECT_EQ(
       ValueOf(page, "chela_finished_total{model=\"demo\",reason=\"length\"}"),
       0);
@@ -69,6 +74,9 @@ TEST(MetricsTest, NamesEveryMetricOfTheContract) {
                            "chela_state_slots gauge",
                            "chela_state_bytes gauge",
                            "chela_cancel_to_free_seconds histogram",
+                           "chela_sessions gauge",
+                           "chela_session_operations_total counter",
+                           "chela_session_operation_duration_seconds histogram",
                            "chela_model_info gauge",
                            "chela_build_info gauge",
                            "process_cpu_seconds_total counter",

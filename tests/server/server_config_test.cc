@@ -106,7 +106,7 @@ TEST(ServerConfigTest, NamesFlagFoundAndWantedForEachBadFlag) {
       {"--weights", "int4"},       {"--listen", "50051"},
       {"--listen", "[::1:5"},      {"--metrics-listen", "a:70000"},
       {"--max-batch-tokens", "8"}, {"--drain-grace", "1"},
-      {"--drain-timeout", "1h"},   {"--log-format", "xml"},
+      {"--drain-timeout", "1w"},   {"--log-format", "xml"},
       {"--log-level", "loud"},     {"--max-message-bytes", "99999999999"}};
   for (const auto& [flag, value] : bad) {
     const ParsedConfig parsed = Parse({flag + "=" + value});
@@ -149,8 +149,10 @@ TEST(ServerConfigTest, ReadsDurations) {
   EXPECT_EQ(*ParseDuration("500ms"), milliseconds(500));
   EXPECT_EQ(*ParseDuration("30s"), milliseconds(30000));
   EXPECT_EQ(*ParseDuration("5m"), milliseconds(300000));
+  EXPECT_EQ(*ParseDuration("24h"), milliseconds(86400000));
   EXPECT_EQ(*ParseDuration("0s"), milliseconds(0));
-  for (const char* bad : {"", "5", "s", "-1s", "1.5s", "1 s", "99999999999s"}) {
+  for (const char* bad :
+       {"", "5", "s", "-1s", "1.5s", "1 s", "99999999999s", "8761h"}) {
     EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
   }
 }

@@ -117,7 +117,8 @@ class ServiceTest : public ::testing::Test {
     served_.engine = &engine_;
     served_.convert.tokenizer = tokenizer_.get();
     served_.info.set_model("fake");
-    server_ = *GrpcServer::Start({.listen = {"127.0.0.1", 0}}, service_);
+    server_ = *GrpcServer::Start({.listen = {"127.0.0.1", 0}}, service_,
+                                 session_service_);
     channel_ = grpc::CreateChannel(server_->address().ToString(),
                                    grpc::InsecureChannelCredentials());
     stub_ = v1::GenerationService::NewStub(channel_);
@@ -136,6 +137,7 @@ class ServiceTest : public ::testing::Test {
   FakeEngine engine_;
   ServedModel served_;
   GenerationService service_;
+  SessionService session_service_{service_.runtime()};
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::GenerationService::Stub> stub_;

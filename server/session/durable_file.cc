@@ -1,0 +1,188 @@
+#include "server/session/durable_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/status_macros.h"
+
+namespace chela {
+namespace {
+
+constexpr mode_t kFileMode = 0600;
+constexpr mode_t kDirectoryMode = 0700;
+// No name in use begins so: a leftover is told by it.
+constexpr std::string_view kTemporary = "new.";
+
+class File {
+ public:
+  explicit File(int fd) : fd_(fd) {}
+  File(const File&) = delete;
+  ~File() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int Close() { return close(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+// 0 or an errno.
+int WriteAll(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(fd, bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
+
+// Writes a new file and forces it to the disk; 0 or an errno.
+int WriteNew(const std::string& path, std::string_view bytes) {
+  File file(open(path.c_str(),
+                 O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                 kFileMode));
+  if (!file.valid()) return errno;
+  if (const int error = WriteAll(file.get(), bytes); error != 0) return error;
+  if (fsync(file.get()) != 0) return errno;
+  return file.Close() == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+absl::Status FileStatus(int error, std::string_view doing,
+                        const std::string& path) {
+  const std::string message =
+      absl::StrCat(std::string(doing), " ", path, ": ", std::strerror(error));
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return absl::ResourceExhaustedError(message);
+    case ENOENT:
+      return absl::NotFoundError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
+}
+
+absl::StatusOr<StagedFile> StagedFile::Write(const std::string& directory,
+                                             const std::string& name,
+                                             std::string_view bytes) {
+  StagedFile file(directory,
+                  absl::StrCat(directory, "/", std::string(kTemporary), name),
+                  absl::StrCat(directory, "/", name));
+  const int error = WriteNew(file.temporary_, bytes);
+  if (error != 0) return FileStatus(error, "write", file.path_);
+  return file;
+}
+
+StagedFile::StagedFile(std::string directory, std::string temporary,
+                       std::string path)
+    : directory_(std::move(directory)),
+      temporary_(std::move(temporary)),
+      path_(std::move(path)) {}
+
+StagedFile::StagedFile(StagedFile&& other) noexcept
+    : directory_(std::move(other.directory_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      path_(std::move(other.path_)) {}
+
+StagedFile::~StagedFile() {
+  if (!temporary_.empty()) unlink(temporary_.c_str());
+}
+
+absl::Status StagedFile::Publish() {
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return FileStatus(errno, "rename", path_);
+  }
+  temporary_.clear();
+  return SyncDirectory(directory_);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path,
+                                     int64_t max_bytes) {
+  const File file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.valid()) return FileStatus(errno, "open", path);
+  struct stat facts;
+  if (fstat(file.get(), &facts) != 0) return FileStatus(errno, "stat", path);
+  if (facts.st_size > max_bytes) {
+    return absl::DataLossError(
+        absl::StrCat(path, ": ", facts.st_size, " bytes; want ", max_bytes));
+  }
+  std::string bytes(static_cast<size_t>(facts.st_size), '\0');
+  size_t read_bytes = 0;
+  while (read_bytes < bytes.size()) {
+    const ssize_t got =
+        read(file.get(), bytes.data() + read_bytes, bytes.size() - read_bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FileStatus(errno, "read", path);
+    if (got == 0) break;
+    read_bytes += static_cast<size_t>(got);
+  }
+  bytes.resize(read_bytes);
+  return bytes;
+}
+
+absl::Status MakeDirectory(const std::string& path) {
+  const std::filesystem::path whole(path);
+  if (whole.has_parent_path()) {
+    std::error_code error;
+    std::filesystem::create_directories(whole.parent_path(), error);
+    if (error) return FileStatus(error.value(), "make", path);
+  }
+  if (mkdir(path.c_str(), kDirectoryMode) == 0) {
+    return whole.has_parent_path() ? SyncDirectory(whole.parent_path().string())
+                                   : absl::OkStatus();
+  }
+  const int error = errno;
+  std::error_code ignored;
+  if (error == EEXIST && std::filesystem::is_directory(whole, ignored)) {
+    return absl::OkStatus();
+  }
+  return FileStatus(error, "make", path);
+}
+
+absl::Status SyncDirectory(const std::string& directory) {
+  const File file(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!file.valid()) return FileStatus(errno, "open", directory);
+  if (fsync(file.get()) != 0) return FileStatus(errno, "sync", directory);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ListDirectory(
+    const std::string& directory) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(opendir(directory.c_str()),
+                                                   &closedir);
+  if (stream == nullptr) return FileStatus(errno, "list", directory);
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = readdir(stream.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  if (errno != 0) return FileStatus(errno, "list", directory);
+  return names;
+}
+
+absl::Status RemoveFile(const std::string& path) {
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return FileStatus(errno, "remove", path);
+}
+
+}  // namespace chela
