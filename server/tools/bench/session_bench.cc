@@ -123,7 +123,7 @@ class Times {
       if (run >= 0) seconds.push_back(elapsed.count());
     }
     const Spread spread = Summarize(seconds);
-    output_.Line(absl::StrFormat("%-32s %9.3f %9.3f %9.3f", name,
+    output_.Line(absl::StrFormat("%-42s %9.4f %9.4f %9.4f", name,
                                  1e3 * spread.median, 1e3 * spread.min,
                                  1e3 * spread.max));
     rows_.push_back({{"name", name},
@@ -242,7 +242,7 @@ absl::Status RunSessionBench(const SessionBenchOptions& options,
       static_cast<double>(raw) / 1e6, static_cast<double>(bytes->size()) / 1e6,
       100.0 * static_cast<double>(bytes->size()) / static_cast<double>(raw)));
   output.Line(
-      absl::StrFormat("%-32s %9s %9s %9s", "ms", "median", "min", "max"));
+      absl::StrFormat("%-42s %9s %9s %9s", "ms", "median", "min", "max"));
   Times times(output, options.runs);
   CHELA_RETURN_IF_ERROR(MeasureSnapshot(*subject, *bytes, times));
   CHELA_RETURN_IF_ERROR(MeasureRegistries(options, *subject, times));
