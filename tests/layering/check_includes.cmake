@@ -22,7 +22,7 @@ set(may_server/rpc
   server/rpc/ server/session/ server/engine/ server/metrics/ models/
   kernels/status_macros.h chela/v1/ google/rpc/)
 set(may_server/tools
-  server/tools/ server/rpc/ models/ kernels/ chela/v1/ google/rpc/)
+  server/tools/ server/rpc/ server/session/ server/engine/sequence_state.h models/ kernels/ chela/v1/ google/rpc/)
 # main.cc and what it wires together.
 set(may_server server/ models/ kernels/ chela/v1/ google/rpc/)
 

@@ -10,6 +10,7 @@
 #include "server/tools/bench/engine_bench.h"
 #include "server/tools/bench/kernel_bench.h"
 #include "server/tools/bench/serve_bench.h"
+#include "server/tools/bench/session_bench.h"
 #include "server/tools/bench/tokenizer_bench.h"
 
 namespace {
@@ -60,6 +61,15 @@ void AddJsonFlag(CLI::App& command, std::string& json) {
       ->type_name("FILE");
 }
 
+void AddLongConvFlag(CLI::App& command, LongConvKind& kind) {
+  command
+      .add_option("--long-conv", kind,
+                  "Kernel of a named size: hierarchical, explicit")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, LongConvKind>{
+          {"hierarchical", LongConvKind::kHierarchical},
+          {"explicit", LongConvKind::kExplicit}}));
+}
+
 CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
   CLI::App* command = app.add_subcommand(
       "engine", "Decode and prefill offline, beside the read ceiling");
@@ -70,12 +80,7 @@ CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
           ->capture_default_str();
   command->add_option("--model", options.model_dir, "A checkpoint folder")
       ->excludes(size);
-  command
-      ->add_option("--long-conv", options.long_conv,
-                   "Kernel of a named size: hierarchical, explicit")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, LongConvKind>{
-          {"hierarchical", LongConvKind::kHierarchical},
-          {"explicit", LongConvKind::kExplicit}}));
+  AddLongConvFlag(*command, options.long_conv);
   const auto list = [command](const char* name, auto& values,
                               const char* help) {
     command->add_option(name, values, help)
@@ -180,6 +185,34 @@ CLI::App* AddServe(CLI::App& app, chela::bench::ServeBenchOptions& options) {
   return command;
 }
 
+CLI::App* AddSessions(CLI::App& app,
+                      chela::bench::SessionBenchOptions& options) {
+  CLI::App* command = app.add_subcommand(
+      "sessions", "Keep the state of a text: snapshots, turns, forks");
+  CLI::Option* size =
+      command
+          ->add_option("--size", options.size,
+                       "Random weights of 31m, 125m, 350m or 1.3b")
+          ->capture_default_str();
+  command->add_option("--model", options.model_dir, "A checkpoint folder")
+      ->excludes(size);
+  AddLongConvFlag(*command, options.long_conv);
+  command
+      ->add_option("--position", options.position,
+                   "Random tokens that the state has read")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--runs", options.runs, "Of each measurement")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--folder", options.folder,
+                      "Also with sessions in this folder");
+  command->add_option("--redis", options.redis,
+                      "Also with sessions there: redis://HOST:PORT/DATABASE");
+  AddBackendFlags(*command, options.backend);
+  return command;
+}
+
 CLI::App* AddTokenizer(CLI::App& app,
                        chela::bench::TokenizerBenchOptions& options) {
   CLI::App* command =
@@ -201,13 +234,15 @@ int main(int argc, char** argv) {
   chela::bench::EngineBenchOptions engine_options;
   chela::bench::KernelBenchOptions kernel_options;
   chela::bench::ServeBenchOptions serve_options;
+  chela::bench::SessionBenchOptions session_options;
   chela::bench::TokenizerBenchOptions tokenizer_options;
   std::string json;
   CLI::App* const engine = AddEngine(app, engine_options);
   CLI::App* const kernels = AddKernels(app, kernel_options);
   CLI::App* const serve = AddServe(app, serve_options);
+  CLI::App* const sessions = AddSessions(app, session_options);
   CLI::App* const tokenizer = AddTokenizer(app, tokenizer_options);
-  for (CLI::App* command : {engine, kernels, serve, tokenizer}) {
+  for (CLI::App* command : {engine, kernels, serve, sessions, tokenizer}) {
     AddJsonFlag(*command, json);
   }
   try {
@@ -215,7 +250,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  for (CLI::App* command : {engine, kernels, serve, tokenizer}) {
+  for (CLI::App* command : {engine, kernels, serve, sessions, tokenizer}) {
     if (command->count("--json") > 0 && json.empty()) json = "-";
   }
   const chela::bench::Output output(json);
@@ -226,6 +261,8 @@ int main(int argc, char** argv) {
     status = chela::bench::RunKernelBench(kernel_options, output);
   } else if (*serve) {
     status = chela::bench::RunServeBench(serve_options, output);
+  } else if (*sessions) {
+    status = chela::bench::RunSessionBench(session_options, output);
   } else {
     status = chela::bench::RunTokenizerBench(tokenizer_options, output);
   }
