@@ -80,6 +80,10 @@ absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
       std::min(fit, gpu ? kMaxGpuSequences : kMaxCpuSequences));
 }
 
+int64_t DefaultPrefixCacheBytes(int64_t free_bytes, int64_t pool_bytes) {
+  return std::min(pool_bytes / 4, free_bytes / 16);
+}
+
 int64_t ResidentBound(int64_t weight_bytes, int64_t state_bytes) {
   return (weight_bytes + state_bytes) / 4 * 5 + 200'000'000;
 }
@@ -132,6 +136,13 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
   CHELA_RETURN_IF_ERROR(WarmUp(*loaded.model, *loaded.pool));
   // What loading took and freed goes back to the system.
   malloc_trim(0);
+  loaded.prefix_cache_bytes = config.prefix_cache_bytes;
+  if (loaded.prefix_cache_bytes < 0) {
+    // On the host, wherever the pool is.
+    loaded.prefix_cache_bytes = DefaultPrefixCacheBytes(
+        FreeMemoryBytes(),
+        loaded.pool->slot_bytes() * loaded.pool->num_slots());
+  }
   return loaded;
 }
 
@@ -164,7 +175,8 @@ std::string DescribeModel(const LoadedModel& loaded,
       "\n", "memory, weights: ", Mebibytes(weight_bytes), "\n",
       "memory, activations: ", Mebibytes(loaded.model->activation_bytes()),
       "\n", "memory, states: ", Mebibytes(pool_bytes), "\n",
-      "memory, resident: ", Mebibytes(ResidentBytes()), ", bound ",
+      "memory, prefix cache: at most ", Mebibytes(loaded.prefix_cache_bytes),
+      "\n", "memory, resident: ", Mebibytes(ResidentBytes()), ", bound ",
       Mebibytes(ResidentBound(weight_bytes, pool_bytes)), "\n",
       "memory, still free: ", Mebibytes(free_bytes), "\n");
 }

@@ -24,6 +24,7 @@ struct LoadedModel {
   std::unique_ptr<StatePool> pool;
   std::unique_ptr<Tokenizer> tokenizer;
   GenerationDefaults defaults;
+  int64_t prefix_cache_bytes = 0;  // the config's choice or the default
 };
 
 // Opens the device, loads `directory`, allocates the states and runs one step.
@@ -36,6 +37,11 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
 // and at most 1024. RESOURCE_EXHAUSTED if not one fits.
 absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
                                          int64_t state_bytes, bool gpu);
+
+// Host memory that the prefix cache may take by default, beside the slots that
+// nobody needs: a quarter of the pool's bytes, at most a sixteenth of the free
+// memory.
+int64_t DefaultPrefixCacheBytes(int64_t free_bytes, int64_t pool_bytes);
 
 // "cpu: AMD EPYC 9004, avx512_bf16, 2 threads".
 std::string DescribeDevice(const BackendInfo& info);

@@ -15,11 +15,12 @@ namespace {
 constexpr std::chrono::seconds kLastWrites{2};
 constexpr std::chrono::milliseconds kCancelAgain{20};
 
-EngineLimits Limits(const ServerConfig& config) {
+EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded) {
   return {.max_batch_tokens = config.max_batch_tokens,
           .max_waiting = config.max_waiting,
           .max_prompt_tokens = config.max_prompt_tokens,
-          .max_output_tokens = config.max_output_tokens};
+          .max_output_tokens = config.max_output_tokens,
+          .prefix_cache_bytes = loaded.prefix_cache_bytes};
 }
 
 }  // namespace
@@ -68,8 +69,8 @@ absl::Status Server::Load(const std::string& directory) {
   loaded_ = *std::move(loaded);
   Publish();
   CHELA_RETURN_IF_ERROR(OpenStates());
-  engine_ = Engine::Start(Limits(config_), *loaded_.model, *loaded_.pool,
-                          *loaded_.tokenizer, metrics_,
+  engine_ = Engine::Start(Limits(config_, loaded_), *loaded_.model,
+                          *loaded_.pool, *loaded_.tokenizer, metrics_,
                           [this](const absl::Status& fault) {
                             SetReady(false);
                             if (on_fault_) on_fault_(fault);

@@ -36,6 +36,20 @@ CLI::Validator WholeNumber(int64_t low, int64_t high, Number* out) {
   });
 }
 
+// "auto" is stored as -1.
+CLI::Validator AutoOrNumber(int64_t high, int64_t* out) {
+  return Store([high, out](const std::string& text) {
+    int64_t value = -1;
+    if (text != "auto" &&
+        (!absl::SimpleAtoi(text, &value) || value < 0 || value > high)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", text, "\"; want auto or a whole number, 0 .. ", high));
+    }
+    *out = value;
+    return absl::OkStatus();
+  });
+}
+
 template <typename Choice>
 CLI::Validator OneOf(std::map<std::string, Choice> choices, Choice* out) {
   return Store([choices = std::move(choices), out](const std::string& text) {
@@ -157,6 +171,12 @@ void AddLimitFlags(CLI::App& app, ServerConfig& config) {
   flags.Add("max-output-tokens",
             WholeNumber(1, 1 << 24, &config.max_output_tokens), "N",
             "Cap of max_tokens [65536]");
+  flags.Add("prefix-cache-bytes",
+            AutoOrNumber(int64_t{1} << 46, &config.prefix_cache_bytes),
+            "auto|N",
+            "Host memory for the states of prompts' beginnings [auto: a "
+            "quarter of all states' bytes, at most 1/16 of the free memory; "
+            "0: off]");
   flags.Add("rpc-workers", WholeNumber(1, 256, &config.rpc_workers), "N",
             "Threads that tokenise inputs above 16 KiB and wait for the "
             "session store [2]");

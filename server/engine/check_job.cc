@@ -75,6 +75,27 @@ absl::Status CheckChoices(const GenerateJob& job, int32_t slots) {
   return CheckRange("n", job.choices, 1, job.best_of);
 }
 
+absl::Status CheckCache(const GenerateJob& job) {
+  if (job.cache_salt.size() > kMaxCacheSaltBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cache_salt: ", job.cache_salt.size(),
+                     " bytes; want at most ", kMaxCacheSaltBytes));
+  }
+  if (job.cache_at.size() > kMaxCachePoints) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cache_at: ", job.cache_at.size(),
+                     " points; want at most ", kMaxCachePoints));
+  }
+  const auto size = static_cast<int64_t>(job.prompt.size());
+  for (size_t i = 0; i < job.cache_at.size(); ++i) {
+    if (job.cache_at[i] >= 1 && job.cache_at[i] <= size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("cache_at[", i, "]: ", job.cache_at[i], "; want 1 to ",
+                     size, ", the tokens of the prompt"));
+  }
+  return absl::OkStatus();
+}
+
 constexpr int64_t kMaxPosition = int64_t{1} << 62;
 
 // What a text that goes on, before or after this job, asks for.
@@ -140,6 +161,7 @@ absl::Status CheckJob(const GenerateJob& job, const EngineLimits& limits,
   CHELA_RETURN_IF_ERROR(
       CheckRange("prompt_logprobs", job.prompt_logprobs, -1, kMaxLogprobs));
   CHELA_RETURN_IF_ERROR(CheckChoices(job, slots));
+  CHELA_RETURN_IF_ERROR(CheckCache(job));
   CHELA_RETURN_IF_ERROR(CheckTurn(job, vocab_size, slots, slot_bytes));
   return CheckSampling(job.sampling, vocab_size);
 }

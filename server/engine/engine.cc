@@ -36,7 +36,8 @@ EngineImpl::EngineImpl(const EngineLimits& limits, ChelaModel& model,
       vocab_size_(model.config().vocab_size),
       slots_total_(pool.num_slots()),
       slot_bytes_(pool.slot_bytes()),
-      wake_(std::make_shared<WakeSignal>()) {
+      wake_(std::make_shared<WakeSignal>()),
+      prefixes_(limits.prefix_cache_bytes, pool, metrics) {
   Publish(Count());
   thread_ = std::thread([this] { Loop(); });
 }
@@ -50,8 +51,8 @@ absl::Status EngineImpl::Submit(GenerateJob job) {
     return Rejected("invalid", std::move(status));
   }
   job.stream->SetWake(wake_);
-  return Enqueue(std::make_unique<Generation>(std::move(job), tokenizer_,
-                                              candidates_, metrics_));
+  return Enqueue(std::make_unique<Generation>(
+      std::move(job), tokenizer_, candidates_, prefixes_, metrics_));
 }
 
 absl::Status EngineImpl::Submit(ScoreJob job) {

@@ -21,6 +21,7 @@ struct EngineLimits {
                                    // refused
   int64_t max_prompt_tokens = 1048576;
   int32_t max_output_tokens = 65536;
+  int64_t prefix_cache_bytes = 0;  // on the host (prefix_cache.h); 0: off
 };
 
 // A snapshot of what the engine is doing.
@@ -29,7 +30,7 @@ struct EngineLoad {
   int32_t waiting = 0;
   int64_t queued_tokens = 0;  // prompt tokens of the waiting
   int32_t slots_total = 0;
-  int32_t slots_free = 0;
+  int32_t slots_free = 0;  // those of the prefix cache included
   int64_t slot_bytes = 0;
   bool draining = false;
   bool healthy = true;  // false after a device fault

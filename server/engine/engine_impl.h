@@ -13,6 +13,7 @@
 
 #include "models/candidates.h"
 #include "server/engine/engine.h"
+#include "server/engine/prefix_cache.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/sequence.h"
 #include "server/engine/wake_signal.h"
@@ -52,7 +53,8 @@ class EngineImpl final : public Engine {
     int32_t running = 0;
     int32_t waiting = 0;  // taken from the inbox, without a slot
     int64_t queued_tokens = 0;
-    int32_t slots_free = 0;
+    int32_t slots_free = 0;  // for admission: those cached included
+    int32_t slots_cached = 0;
   };
 
   // Any thread.
@@ -72,6 +74,7 @@ class EngineImpl final : public Engine {
   bool CloseEnded();  // whether there were any
   Counts Count() const;
   void Publish(const Counts& counts);
+  bool SlotsChanged() const;  // since they were published
   void Fault(const absl::Status& status);
   std::optional<Clock::time_point> NextDeadline() const;
 
@@ -103,6 +106,7 @@ class EngineImpl final : public Engine {
   int64_t arrivals_ = 0;
   int64_t steps_ = 0;
   bool after_chunk_ = false;
+  PrefixCache prefixes_;
   Candidates candidates_;  // of the draw that is being made
   StepPlan plan_;
   std::vector<float> logits_;            // grows to the largest step's rows

@@ -20,8 +20,7 @@ void EngineImpl::Loop() {
     }
     // A slot that has just become free may let another request in.
     const bool changed = CloseEnded();
-    // Read without the lock: no other thread writes it.
-    if (published_.slots_free != pool_.free_slots()) Publish(Count());
+    if (SlotsChanged()) Publish(Count());
     if (!changed && planned.empty()) wake_->Wait(NextDeadline());
   }
   EndAll(absl::UnavailableError("the server stopped before the request ended"));
@@ -77,9 +76,12 @@ absl::Status EngineImpl::AdmitWaiting() {
     entries.push_back({entry.sequence->header().priority, entry.arrival,
                        entry.sequence->slots(slots_total_)});
   }
-  const std::vector<int32_t> admitted = Admit(entries, pool_.free_slots());
+  const std::vector<int32_t> admitted =
+      Admit(entries, pool_.free_slots() + prefixes_.slots());
   if (admitted.empty()) return absl::OkStatus();
-  absl::Status status;
+  int32_t wanted = 0;
+  for (const int32_t index : admitted) wanted += entries[index].slots;
+  absl::Status status = prefixes_.FreeSlots(wanted);
   for (const int32_t index : admitted) {
     running_.push_back(std::move(waiting_[index]));
     if (status.ok()) status = running_.back().sequence->Admit(pool_);
@@ -125,13 +127,21 @@ EngineImpl::Counts EngineImpl::Count() const {
   for (const Entry& entry : waiting_) {
     counts.queued_tokens += entry.sequence->queued_tokens();
   }
-  counts.slots_free = pool_.free_slots();
+  counts.slots_cached = prefixes_.slots();
+  counts.slots_free = pool_.free_slots() + counts.slots_cached;
   return counts;
+}
+
+// Reads what was published without the lock: no other thread writes it.
+bool EngineImpl::SlotsChanged() const {
+  return published_.slots_cached != prefixes_.slots() ||
+         published_.slots_free != pool_.free_slots() + prefixes_.slots();
 }
 
 void EngineImpl::Publish(const Counts& counts) {
   metrics_.SetQueue(counts.running, counts.waiting, counts.queued_tokens);
-  metrics_.SetSlots(counts.slots_free, slots_total_ - counts.slots_free, 0,
+  metrics_.SetSlots(counts.slots_free - counts.slots_cached,
+                    slots_total_ - counts.slots_free, counts.slots_cached,
                     slot_bytes_ * slots_total_);
   const std::lock_guard lock(mutex_);
   published_ = counts;

@@ -22,10 +22,15 @@ GenerateJob Completed(GenerateJob job, const Tokenizer& tokenizer) {
 }  // namespace
 
 Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
-                       Candidates& scratch, Metrics& metrics)
+                       Candidates& scratch, PrefixCache& prefixes,
+                       Metrics& metrics)
     : Sequence(job.header, metrics),
       job_(Completed(std::move(job), tokenizer)),
-      tokenizer_(tokenizer) {
+      tokenizer_(tokenizer),
+      prefix_reader_(prefixes, {.salt = job_.cache_salt,
+                                .tokens = job_.prompt,
+                                .cache_at = job_.cache_at,
+                                .reads_all = job_.prompt_logprobs >= 0}) {
   Sampler sampler(job_.sampling, 0, &scratch);
   if (job_.start != nullptr) {
     sampler.Continue(job_.start->sampler, /*as_prompt=*/!job_.prompt.empty());
@@ -48,15 +53,23 @@ absl::Status Generation::OnAdmit(StatePool& pool) {
     CHELA_RETURN_IF_ERROR(slot.status());
     turn_->SetSpare(*std::move(slot));
   }
-  if (job_.start == nullptr) {
-    return job_.keep_state ? pool.Clear(slot_) : absl::OkStatus();
-  }
+  if (job_.start == nullptr) return StartFromPrefix();
   const SequenceState& start = *job_.start;
   CHELA_RETURN_IF_ERROR(pool.Restore(start.state, slot_));
   if (start.pending.has_value()) return absl::OkStatus();
   // The row that the pending token would have given.
   if (job_.prompt_logprobs >= 0) EmitPrompt(start.logits, 1, 0);
   return reading() ? absl::OkStatus() : EndPrompt(start.logits);
+}
+
+absl::Status Generation::StartFromPrefix() {
+  const absl::StatusOr<int64_t> cached = prefix_reader_.Start(slot_);
+  CHELA_RETURN_IF_ERROR(cached.status());
+  position_ = cached_ = *cached;
+  metrics_.AddPromptTokens(cached_, cached_);
+  // What is kept must hold nothing of the slot's last text.
+  const bool kept = job_.keep_state || prefix_reader_.keeps();
+  return cached_ == 0 && kept ? pool_->Clear(slot_) : absl::OkStatus();
 }
 
 int32_t Generation::RunningBranches() const {
@@ -120,6 +133,7 @@ absl::Status Generation::DeliverChunk(std::span<const float> logits) {
     EmitPrompt(logits, rows, position_ + 1 - prompt_begin());
   }
   position_ += rows;
+  CHELA_RETURN_IF_ERROR(prefix_reader_.Reached(position_, slot_));
   if (reading()) return absl::OkStatus();
   const size_t with_logits = job_.prompt_logprobs >= 0 ? rows : 1;
   return EndPrompt(logits.last(logits.size() / with_logits));

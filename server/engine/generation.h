@@ -10,6 +10,7 @@
 #include "models/candidates.h"
 #include "models/tokenizer.h"
 #include "server/engine/branch.h"
+#include "server/engine/prefix_cache.h"
 #include "server/engine/sequence.h"
 #include "server/engine/token_stream.h"
 #include "server/engine/turn.h"
@@ -24,10 +25,10 @@ namespace chela {
 // a stop string its kept state may have to go back (turn.h).
 class Generation : public Sequence {
  public:
-  // tokenizer and scratch, the memory of draws on the engine's thread, must
-  // outlive it. The job is valid (CheckJob).
+  // tokenizer, prefixes and scratch, the memory of draws on the engine's
+  // thread, must outlive it. The job is valid (CheckJob).
   Generation(GenerateJob job, const Tokenizer& tokenizer, Candidates& scratch,
-             Metrics& metrics);
+             PrefixCache& prefixes, Metrics& metrics);
 
   int32_t slots(int32_t /*pool_slots*/) const override {
     return job_.best_of + (Turn::NeedsSpare(job_) ? 1 : 0);
@@ -65,6 +66,8 @@ class Generation : public Sequence {
     return branch.slot.valid() ? branch.slot : slot_;
   }
 
+  // A text that begins here: what an earlier prompt has left need not be read.
+  absl::Status StartFromPrefix();
   absl::Status DeliverChunk(std::span<const float> logits);
   // The last row of the prompt: the branches and their first tokens.
   absl::Status EndPrompt(std::span<const float> logits);
@@ -88,13 +91,15 @@ class Generation : public Sequence {
 
   const GenerateJob job_;
   const Tokenizer& tokenizer_;
+  PrefixReader prefix_reader_;
   StatePool* pool_ = nullptr;
   std::vector<StatePool::Slot> spare_slots_;  // until there are branches
   std::deque<Branch> branches_;               // the first one from the start
   std::optional<Turn> turn_;                  // if its state is kept
   SequenceStatePtr kept_;                     // at the end
   int64_t position_ = 0;                      // tokens fed
-  int64_t generated_ = 0;                     // tokens sampled, of all branches
+  int64_t cached_ = 0;       // of them, those whose state was found
+  int64_t generated_ = 0;    // tokens sampled, of all branches
   int32_t last_choice_ = 0;  // the one whose end ends the request
   ChoiceEnd last_end_;
   Clock::time_point first_token_at_;

@@ -25,6 +25,9 @@ class ScoreStream;
 // Below any step's rows, so that all of them always fit into one.
 inline constexpr int32_t kMaxChoices = 128;
 
+inline constexpr int32_t kMaxCachePoints = 16;
+inline constexpr int32_t kMaxCacheSaltBytes = 256;
+
 // What every request to the engine carries.
 struct RequestHeader {
   std::string id;        // for logs; never empty
@@ -57,6 +60,10 @@ struct GenerateJob {
   // as they come, if both are equal. 1 <= choices <= best_of <= kMaxChoices.
   int32_t choices = 1;
   int32_t best_of = 1;
+  // For the prefix cache: requests of different salts share no state, and
+  // beginnings of the prompt (in tokens, 1 .. its size) that others share.
+  std::string cache_salt;
+  std::vector<int64_t> cache_at;
   // Where results go; shared by engine and RPC.
   std::shared_ptr<TokenStream> stream;
 };

@@ -171,6 +171,16 @@ struct Metrics::Impl {
                                 "before."};
   Single<Counter> generated_tokens{*this, "chela_generated_tokens_total",
                                    "Tokens sampled, EOS included."};
+  Single<Counter> prefix_queries{*this, "chela_prefix_cache_queries_total",
+                                 "Prompt tokens for which the prefix cache was "
+                                 "asked."};
+  Single<Counter> prefix_hits{*this, "chela_prefix_cache_hits_total",
+                              "Prompt tokens that the prefix cache spared."};
+  Single<Counter> prefix_evictions{*this, "chela_prefix_cache_evictions_total",
+                                   "States that the prefix cache dropped."};
+  Single<Gauge> prefix_bytes{*this, "chela_prefix_cache_bytes",
+                             "Host memory of the prefix cache: states and "
+                             "tokens."};
   Family<Counter> finished_family{*this, "chela_finished_total",
                                   "Generations that ended, by reason."};
   Labelled<Counter> finished{finished_family, "reason", kFinishReasons};
@@ -303,6 +313,16 @@ void Metrics::AddPromptTokens(int64_t tokens, int64_t cached) {
 
 void Metrics::AddGeneratedTokens(int64_t tokens) {
   impl_->generated_tokens.metric.Increment(static_cast<double>(tokens));
+}
+
+void Metrics::AddPrefixCacheTokens(int64_t queries, int64_t hits) {
+  impl_->prefix_queries.metric.Increment(static_cast<double>(queries));
+  impl_->prefix_hits.metric.Increment(static_cast<double>(hits));
+}
+
+void Metrics::SetPrefixCache(int64_t host_bytes, int64_t evictions) {
+  impl_->prefix_bytes.metric.Set(static_cast<double>(host_bytes));
+  impl_->prefix_evictions.metric.Increment(static_cast<double>(evictions));
 }
 
 void Metrics::GenerationFinished(const std::string& reason) {

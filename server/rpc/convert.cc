@@ -15,8 +15,6 @@ namespace {
 constexpr int32_t kMaxPriority = 100;
 constexpr size_t kMaxUserBytes = 256;
 constexpr int kMaxContinuations = 1024;
-constexpr int kMaxCachePoints = 16;
-constexpr size_t kMaxSaltBytes = 256;
 
 // Of echoed prompts in one answer.
 constexpr int64_t kMaxEchoBytes = int64_t{64} << 20;
@@ -41,6 +39,31 @@ int32_t CheckPriority(bool present, int32_t priority, FieldErrors& errors) {
                                         " .. ", kMaxPriority));
   }
   return priority;
+}
+
+void ToCache(const v1::GenerateRequest& request, GenerateJob& job,
+             FieldErrors& errors) {
+  const auto size = static_cast<int64_t>(job.prompt.size());
+  if (request.cache_at_size() > kMaxCachePoints) {
+    errors.Add("cache_at",
+               absl::StrCat(request.cache_at_size(), " points; want at most ",
+                            kMaxCachePoints));
+  } else {
+    for (int i = 0; i < request.cache_at_size(); ++i) {
+      const int64_t point = request.cache_at(i);
+      if (point >= 1 && point <= size) continue;
+      errors.Add(absl::StrCat("cache_at[", i, "]"),
+                 absl::StrCat(point, "; want 1 .. ", size,
+                              ", the tokens of the prompt"));
+    }
+  }
+  if (request.cache_salt().size() > kMaxCacheSaltBytes) {
+    errors.Add("cache_salt",
+               absl::StrCat(request.cache_salt().size(),
+                            " bytes; want at most ", kMaxCacheSaltBytes));
+  }
+  job.cache_at.assign(request.cache_at().begin(), request.cache_at().end());
+  job.cache_salt = request.cache_salt();
 }
 
 std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
@@ -90,25 +113,6 @@ void CheckTurn(const v1::GenerateRequest& request, FieldErrors& errors) {
   if (request.has_expected_revision() && request.expected_revision() < 0) {
     errors.Add("expected_revision",
                absl::StrCat(request.expected_revision(), "; want at least 0"));
-  }
-}
-
-void CheckCache(const v1::GenerateRequest& request, FieldErrors& errors) {
-  if (request.cache_at_size() > kMaxCachePoints) {
-    errors.Add("cache_at",
-               absl::StrCat(request.cache_at_size(), " points; want at most ",
-                            kMaxCachePoints));
-  } else {
-    for (int i = 0; i < request.cache_at_size(); ++i) {
-      if (request.cache_at(i) >= 1) continue;
-      errors.Add(absl::StrCat("cache_at[", i, "]"),
-                 absl::StrCat(request.cache_at(i), "; want at least 1"));
-    }
-  }
-  if (request.cache_salt().size() > kMaxSaltBytes) {
-    errors.Add("cache_salt",
-               absl::StrCat(request.cache_salt().size(),
-                            " bytes; want at most ", kMaxSaltBytes));
   }
 }
 
@@ -170,8 +174,8 @@ absl::StatusOr<GenerateJob> ToGenerateJob(const v1::GenerateRequest& request,
                                     " bytes; want at most ", kMaxUserBytes));
   }
   CheckTurn(request, errors);
-  CheckCache(request, errors);
   job.prompt = ToPrompt(request, context, turn.start != nullptr, errors);
+  ToCache(request, job, errors);
   ToSampling(request.sampling(), context, job, errors);
   if (turn.start != nullptr || turn.keep_state) {
     CheckKept(request.sampling(), job, errors);

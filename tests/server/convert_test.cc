@@ -140,6 +140,26 @@ TEST_F(ConvertTest, NamesEveryWrongFieldAtOnce) {
                                    "sampling.stop[0]", "sampling.stop[1]"));
 }
 
+TEST_F(ConvertTest, HandsOnWhatThePrefixCacheIsToldAndRefusesWhatItCannotBe) {
+  v1::GenerateRequest request = Prompt("abc");  // four tokens with BOS
+  request.add_cache_at(4);
+  request.add_cache_at(1);
+  request.set_cache_salt(std::string(256, 's'));
+  const absl::StatusOr<GenerateJob> job = Convert(request);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_THAT(job->cache_at, ElementsAre(4, 1));
+  EXPECT_EQ(job->cache_salt, std::string(256, 's'));
+
+  request.add_cache_at(5);
+  request.add_cache_at(0);
+  request.set_cache_salt(std::string(257, 's'));
+  EXPECT_THAT(WrongFields(Convert(request).status()),
+              UnorderedElementsAre("cache_at[2]", "cache_at[3]", "cache_salt"));
+  for (int i = 0; i < 20; ++i) request.add_cache_at(1);
+  EXPECT_THAT(WrongFields(Convert(request).status()),
+              UnorderedElementsAre("cache_at", "cache_salt"));
+}
+
 TEST_F(ConvertTest, TakesTheEndsOfEveryRange) {
   for (const bool low : {true, false}) {
     v1::GenerateRequest request = Prompt("a");

@@ -104,11 +104,21 @@ TEST(EngineAdmissionTest, RefusesJobsOutsideTheLimitsAndNamesTheField) {
               HasSubstr("top_p: 0"));
   EXPECT_THAT(refusal([](auto& job) { job.sampling.logprobs = 21; }),
               HasSubstr("logprobs: 21"));
+  EXPECT_EQ(refusal([](auto& job) {
+              job.cache_at = {4, 5};
+            }),
+            "cache_at[1]: 5; want 1 to 4, the tokens of the prompt");
+  EXPECT_EQ(refusal([](auto& job) { job.cache_at = {0}; }),
+            "cache_at[0]: 0; want 1 to 4, the tokens of the prompt");
+  EXPECT_EQ(refusal([](auto& job) { job.cache_at.assign(17, 1); }),
+            "cache_at: 17 points; want at most 16");
+  EXPECT_EQ(refusal([](auto& job) { job.cache_salt.assign(257, 'x'); }),
+            "cache_salt: 257 bytes; want at most 256");
   EXPECT_THAT(refusal([](auto& job) { job.stream = nullptr; }),
               HasSubstr("stream"));
   EXPECT_EQ(
       rig.Metric("chela_admission_rejections_total", ",reason=\"invalid\""),
-      12);
+      16);
 }
 
 }  // namespace

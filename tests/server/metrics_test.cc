@@ -33,9 +33,9 @@ int LinesStartingWith(const std::string& page, const std::string& start) {
 
 TEST(MetricsTest, ShowsEveryClosedLabelAtZeroFromTheStart) {
   const std::string page = Metrics("demo").Render();
-  EXPECT_EQ(LinesStartingWith(page, "chela_requests_total{"), 8 * 17);
+  EXPECT_EQ(LinesStartingWith(page, "chela_requests_total{"), 15 * 17);
   EXPECT_EQ(LinesStartingWith(page, "chela_request_duration_seconds_count{"),
-            8);
+            15);
   EXPECT_EQ(LinesStartingWith(page, "chela_admission_rejections_total{"), 5);
   EXPECT_EQ(LinesStartingWith(page, "chela_finished_total{"), 6);
   EXPECT_EQ(LinesStartingWith(page, "chela_step_duration_seconds_count{"), 3);
@@ -66,6 +66,10 @@ TEST(MetricsTest, NamesEveryMetricOfTheContract) {
                            "chela_prompt_tokens_total counter",
                            "chela_generated_tokens_total counter",
                            "chela_cached_prompt_tokens_total counter",
+                           "chela_prefix_cache_queries_total counter",
+                           "chela_prefix_cache_hits_total counter",
+                           "chela_prefix_cache_evictions_total counter",
+                           "chela_prefix_cache_bytes gauge",
                            "chela_finished_total counter",
                            "chela_admission_rejections_total counter",
                            "chela_batch_sequences histogram",
@@ -190,6 +194,9 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   metrics.SetSlots(5, 6, 7, 8000);
   metrics.AddPromptTokens(10, 4);
   metrics.AddPromptTokens(5, 0);
+  metrics.AddPrefixCacheTokens(20, 16);
+  metrics.SetPrefixCache(900, 2);
+  metrics.SetPrefixCache(800, 1);
   metrics.AddGeneratedTokens(3);
   metrics.AdmissionRejected("queue_full");
   metrics.GenerationFinished("eos");
@@ -210,6 +217,10 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   EXPECT_EQ(ValueOf(page, "chela_state_bytes" + m), 8000);
   EXPECT_EQ(ValueOf(page, "chela_prompt_tokens_total" + m), 15);
   EXPECT_EQ(ValueOf(page, "chela_cached_prompt_tokens_total" + m), 4);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_queries_total" + m), 20);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_hits_total" + m), 16);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_evictions_total" + m), 3);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_bytes" + m), 800);
   EXPECT_EQ(ValueOf(page, "chela_generated_tokens_total" + m), 3);
   EXPECT_EQ(ValueOf(page,
                     "chela_admission_rejections_total{model=\"m\","

@@ -38,7 +38,17 @@ TEST(ServerConfigTest, HasTheDefaultsOfTheApi) {
   EXPECT_EQ(parsed.config->max_output_tokens, 65536);
   EXPECT_EQ(parsed.config->drain_grace, milliseconds(1000));
   EXPECT_EQ(parsed.config->drain_timeout, milliseconds(60000));
+  EXPECT_EQ(parsed.config->prefix_cache_bytes, -1);
   EXPECT_FALSE(parsed.config->log_content);
+}
+
+TEST(ServerConfigTest, TakesTheBytesOfThePrefixCacheOrAuto) {
+  const auto bytes = [](const std::string& value) {
+    return Parse({"--prefix-cache-bytes", value}).config->prefix_cache_bytes;
+  };
+  EXPECT_EQ(bytes("0"), 0);
+  EXPECT_EQ(bytes("5000000000"), 5000000000);
+  EXPECT_EQ(bytes("auto"), -1);
 }
 
 TEST(ServerConfigTest, LetsAFlagBeatAVariableBeatTheFile) {
@@ -101,13 +111,22 @@ TEST(ServerConfigTest, NamesTheSourceOfABadSwitch) {
 
 TEST(ServerConfigTest, NamesFlagFoundAndWantedForEachBadFlag) {
   const std::vector<std::pair<std::string, std::string>> bad = {
-      {"--threads", "-1"},         {"--threads", "2.5"},
-      {"--device", "tpu"},         {"--device", "cuda:x"},
-      {"--weights", "int4"},       {"--listen", "50051"},
-      {"--listen", "[::1:5"},      {"--metrics-listen", "a:70000"},
-      {"--max-batch-tokens", "8"}, {"--drain-grace", "1"},
-      {"--drain-timeout", "1w"},   {"--log-format", "xml"},
-      {"--log-level", "loud"},     {"--max-message-bytes", "99999999999"}};
+      {"--threads", "-1"},
+      {"--threads", "2.5"},
+      {"--device", "tpu"},
+      {"--device", "cuda:x"},
+      {"--weights", "int4"},
+      {"--listen", "50051"},
+      {"--listen", "[::1:5"},
+      {"--metrics-listen", "a:70000"},
+      {"--max-batch-tokens", "8"},
+      {"--drain-grace", "1"},
+      {"--drain-timeout", "1w"},
+      {"--log-format", "xml"},
+      {"--prefix-cache-bytes", "-1"},
+      {"--prefix-cache-bytes", "1MB"},
+      {"--log-level", "loud"},
+      {"--max-message-bytes", "99999999999"}};
   for (const auto& [flag, value] : bad) {
     const ParsedConfig parsed = Parse({flag + "=" + value});
     EXPECT_EQ(parsed.exit_code, 2) << flag;
@@ -208,6 +227,12 @@ TEST(ModelSearchTest, NamesAModelAfterItsFolder) {
 
 TEST(ResidentBoundTest, IsAQuarterAboveWhatIsHeldAnd200Megabytes) {
   EXPECT_EQ(ResidentBound(4000, 8000), 15000 + 200'000'000);
+}
+
+TEST(DefaultPrefixCacheTest, TakesAQuarterOfTheStatesOrTheSixteenthThatIsFree) {
+  EXPECT_EQ(DefaultPrefixCacheBytes(1600, 400), 100);
+  EXPECT_EQ(DefaultPrefixCacheBytes(1600, 401 * 4), 100);
+  EXPECT_EQ(DefaultPrefixCacheBytes(800, 400), 50);
 }
 
 TEST(DefaultSequencesTest, TakesAQuarterOfACpusFreeMemory) {

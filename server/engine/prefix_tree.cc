@@ -1,0 +1,260 @@
+#include "server/engine/prefix_tree.h"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <utility>
+
+namespace chela {
+
+struct PrefixTree::Node {
+  Node* parent = nullptr;
+  std::vector<int32_t> edge;  // the tokens from the parent; empty for a root
+  int64_t depth = 0;          // tokens from the root
+  std::map<int32_t, Node*> children;  // by the first token of their edges
+  bool has_state = false;
+  CachedState state;
+  Nodes::iterator self;
+  std::list<Node*>::iterator use;     // in states_, if it has one
+  const std::string* salt = nullptr;  // of a root
+};
+
+namespace {
+
+// A node, its links in the lists and its entry among its parent's children, as
+// the usual allocators lay them out.
+constexpr int64_t kLinks = 2 * 16 + 48 + 3 * 16;
+
+template <typename T>
+int64_t TokenBytes(const T& tokens) {
+  return static_cast<int64_t>(tokens.size() * sizeof(int32_t));
+}
+
+size_t CommonLength(std::span<const int32_t> a, std::span<const int32_t> b) {
+  return static_cast<size_t>(
+      std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+// Goes down from `root` as far as the tokens lead. `visit` sees every node
+// that was reached whole. Returns the last node of the way, perhaps reached in
+// part only, and how many tokens led there.
+template <typename Node, typename Visit>
+std::pair<Node*, int64_t> Walk(Node& root, std::span<const int32_t> tokens,
+                               const Visit& visit) {
+  Node* node = &root;
+  size_t matched = 0;
+  while (matched < tokens.size()) {
+    const auto child = node->children.find(tokens[matched]);
+    if (child == node->children.end()) break;
+    node = child->second;
+    const size_t common = CommonLength(node->edge, tokens.subspan(matched));
+    matched += common;
+    if (common < node->edge.size()) break;
+    visit(*node);
+  }
+  return {node, static_cast<int64_t>(matched)};
+}
+
+}  // namespace
+
+PrefixTree::PrefixTree(int64_t max_bytes) : max_bytes_(max_bytes) {}
+
+PrefixTree::~PrefixTree() = default;
+
+PrefixTree::Match PrefixTree::Find(std::string_view salt,
+                                   std::span<const int32_t> tokens,
+                                   int64_t limit) {
+  Match match;
+  const auto root = roots_.find(salt);
+  if (root == roots_.end()) return match;
+  Node* found = nullptr;
+  const auto [last, shared] = Walk(*root->second, tokens, [&](Node& node) {
+    if (node.has_state && node.depth <= limit) found = &node;
+  });
+  match.shared = shared;
+  Use(last);
+  if (found != nullptr) {
+    states_.splice(states_.begin(), states_, found->use);
+    match.position = found->depth;
+    match.node = found;
+  }
+  return match;
+}
+
+void PrefixTree::Insert(std::string_view salt,
+                        std::span<const int32_t> tokens) {
+  const int64_t most =
+      std::min(static_cast<int64_t>(tokens.size()), LongestPath(salt));
+  if (most <= 0) return;
+  Use(Extend(*RootOf(salt), tokens.first(static_cast<size_t>(most))));
+  Fit();
+}
+
+bool PrefixTree::Holds(std::string_view salt,
+                       std::span<const int32_t> tokens) const {
+  const auto root = roots_.find(salt);
+  if (root == roots_.end()) return false;
+  const auto [last, matched] = Walk(*root->second, tokens, [](const Node&) {});
+  const auto size = static_cast<int64_t>(tokens.size());
+  return last->has_state && matched == size && last->depth == size;
+}
+
+void PrefixTree::Put(std::string_view salt, std::span<const int32_t> tokens,
+                     CachedState state) {
+  assert(!tokens.empty());
+  if (static_cast<int64_t>(tokens.size()) > LongestPath(salt)) {
+    ++dropped_;
+    return;
+  }
+  Node* node = Extend(*RootOf(salt), tokens);
+  const auto size = static_cast<int64_t>(tokens.size());
+  if (node->depth > size) {
+    Split(*node, node->edge.size() - static_cast<size_t>(node->depth - size));
+    node = node->parent;
+  }
+  ClearState(*node);
+  SetState(*node, std::move(state));
+  Use(node);
+  Fit();
+}
+
+// The tokens that a path may have so that it fits even alone.
+int64_t PrefixTree::LongestPath(std::string_view salt) const {
+  constexpr int64_t kNodesOfAPath = 4;
+  const int64_t overhead =
+      kNodesOfAPath * static_cast<int64_t>(sizeof(Node) + kLinks) +
+      static_cast<int64_t>(salt.size());
+  return (max_bytes_ - overhead) / static_cast<int64_t>(sizeof(int32_t));
+}
+
+PrefixTree::Node* PrefixTree::RootOf(std::string_view salt) {
+  const auto found = roots_.find(salt);
+  if (found != roots_.end()) return found->second;
+  Node& root = AddNode(nodes_.begin(), nullptr, {});
+  const auto entry = roots_.emplace(std::string(salt), &root).first;
+  root.salt = &entry->first;
+  bytes_ += static_cast<int64_t>(salt.size());
+  return &root;
+}
+
+PrefixTree::Node& PrefixTree::AddNode(Nodes::const_iterator before,
+                                      Node* parent,
+                                      std::span<const int32_t> edge) {
+  const Nodes::iterator made = nodes_.emplace(before);
+  made->self = made;
+  made->parent = parent;
+  made->edge.assign(edge.begin(), edge.end());
+  made->depth = static_cast<int64_t>(edge.size()) +
+                (parent == nullptr ? 0 : parent->depth);
+  if (parent != nullptr) parent->children[edge.front()] = &*made;
+  bytes_ += static_cast<int64_t>(sizeof(Node)) + kLinks + TokenBytes(edge);
+  return *made;
+}
+
+// The node in or at whose end the tokens end, which it makes if it must.
+PrefixTree::Node* PrefixTree::Extend(Node& root,
+                                     std::span<const int32_t> tokens) {
+  auto [node, matched] = Walk(root, tokens, [](const Node&) {});
+  const std::span<const int32_t> rest =
+      tokens.subspan(static_cast<size_t>(matched));
+  if (rest.empty()) return node;
+  if (node->depth > matched) {
+    Split(*node,
+          node->edge.size() - static_cast<size_t>(node->depth - matched));
+    node = node->parent;
+  }
+  return &AddNode(std::next(node->self), node, rest);
+}
+
+// The first edge_tokens of its edge lead to a new parent from now on.
+void PrefixTree::Split(Node& node, size_t edge_tokens) {
+  const std::span<const int32_t> edge = node.edge;
+  Node& upper = AddNode(node.self, node.parent, edge.first(edge_tokens));
+  upper.children[edge[edge_tokens]] = &node;
+  node.parent = &upper;
+  // Assigned, not erased from, to give the memory back.
+  node.edge = std::vector<int32_t>(edge.begin() + edge_tokens, edge.end());
+  bytes_ -= TokenBytes(upper.edge);
+}
+
+void PrefixTree::Use(Node* deepest) {
+  for (Node* node = deepest; node != nullptr; node = node->parent) {
+    nodes_.splice(nodes_.begin(), nodes_, node->self);
+  }
+}
+
+void PrefixTree::SetState(Node& node, CachedState state) {
+  node.has_state = true;
+  ++(state.slot.valid() ? in_slots_ : on_host_);
+  node.state = std::move(state);
+  node.use = states_.insert(states_.begin(), &node);
+}
+
+void PrefixTree::ClearState(Node& node) {
+  if (!node.has_state) return;
+  --(node.state.slot.valid() ? in_slots_ : on_host_);
+  ++dropped_;
+  node.has_state = false;
+  // Not by assignment, which would swap the slots and keep the claim alive.
+  const CachedState gone = std::move(node.state);
+  states_.erase(node.use);
+}
+
+void PrefixTree::Replace(Node& node, CachedState state) {
+  --(node.state.slot.valid() ? in_slots_ : on_host_);
+  ++(state.slot.valid() ? in_slots_ : on_host_);
+  std::swap(node.state, state);
+}
+
+void PrefixTree::Drop(Node& node) {
+  ClearState(node);
+  MergeIfPlain(node);
+}
+
+void PrefixTree::Fit() {
+  while (bytes_ > max_bytes_ && !nodes_.empty()) RemoveLeaf(nodes_.back());
+}
+
+void PrefixTree::RemoveLeaf(Node& leaf) {
+  assert(leaf.children.empty());
+  ClearState(leaf);
+  bytes_ -= static_cast<int64_t>(sizeof(Node)) + kLinks + TokenBytes(leaf.edge);
+  Node* const parent = leaf.parent;
+  if (parent != nullptr) {
+    parent->children.erase(leaf.edge.front());
+  } else {
+    bytes_ -= static_cast<int64_t>(leaf.salt->size());
+    roots_.erase(roots_.find(*leaf.salt));
+  }
+  nodes_.erase(leaf.self);
+  if (parent != nullptr) MergeIfPlain(*parent);
+}
+
+// A node that neither holds a state nor parts texts becomes a piece of the edge
+// below it.
+void PrefixTree::MergeIfPlain(Node& node) {
+  if (node.parent == nullptr || node.has_state || node.children.size() != 1) {
+    return;
+  }
+  Node& below = *node.children.begin()->second;
+  below.edge.insert(below.edge.begin(), node.edge.begin(), node.edge.end());
+  below.edge.shrink_to_fit();
+  below.parent = node.parent;
+  node.parent->children[node.edge.front()] = &below;
+  bytes_ -= static_cast<int64_t>(sizeof(Node)) + kLinks;
+  nodes_.erase(node.self);
+}
+
+PrefixTree::Node* PrefixTree::OldestOf(bool in_slot) const {
+  const auto found = std::find_if(
+      states_.rbegin(), states_.rend(),
+      [&](const Node* node) { return node->state.slot.valid() == in_slot; });
+  return found == states_.rend() ? nullptr : *found;
+}
+
+PrefixTree::Node* PrefixTree::OldestInSlot() const { return OldestOf(true); }
+PrefixTree::Node* PrefixTree::OldestOnHost() const { return OldestOf(false); }
+
+const CachedState& PrefixTree::StateOf(const Node& node) { return node.state; }
+
+}  // namespace chela

@@ -1,0 +1,87 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/integration/server_rig.h"
+
+namespace chela {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::GenerateResponse Answer(ServerRig& rig,
+                            const v1::GenerateRequest& request) {
+  grpc::ClientContext context;
+  v1::GenerateResponse response;
+  const grpc::Status status = rig.stub().Generate(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response;
+}
+
+int32_t Cached(const v1::GenerateResponse& response) {
+  return response.finish().usage().cached_prompt_tokens();
+}
+
+// 1,000 tokens and BOS.
+std::string LongPrompt() {
+  std::string text;
+  while (text.size() < 1000) text += "Of the sea and its captains. ";
+  return text.substr(0, 1000);
+}
+
+// The default would follow the tiny model's states, which are smaller than some
+// prompts' tokens.
+ServerConfig Ample() {
+  ServerConfig config;
+  config.prefix_cache_bytes = 16 << 20;
+  return config;
+}
+
+TEST(PrefixCacheServiceTest, SharesBeginningsWithinASaltAndSaysSo) {
+  ServerRig rig(Ample());
+  v1::GenerateRequest request = Continue(LongPrompt(), 8);
+  const v1::GenerateResponse first = Answer(rig, request);
+  EXPECT_EQ(Cached(first), 0);
+  const v1::GenerateResponse second = Answer(rig, request);
+  EXPECT_EQ(Cached(second), 768);
+  EXPECT_EQ(second.finish().usage().prompt_tokens(), 1001);
+  EXPECT_EQ(second.text(), first.text());
+
+  request.set_cache_salt("another tenant");
+  EXPECT_EQ(Cached(Answer(rig, request)), 0);
+  EXPECT_EQ(Cached(Answer(rig, request)), 768);
+
+  EXPECT_EQ(rig.GetLoad().state_slots_free(), 64);
+  const std::string page =
+      Http(rig.server().metrics_address().port, "GET", "/metrics");
+  for (const char* line :
+       {"chela_prefix_cache_queries_total{model=\"tiny\"} 4004",
+        "chela_prefix_cache_hits_total{model=\"tiny\"} 1536",
+        "chela_cached_prompt_tokens_total{model=\"tiny\"} 1536",
+        "chela_prompt_tokens_total{model=\"tiny\"} 4004",
+        "chela_state_slots{model=\"tiny\",state=\"cached\"} 2"}) {
+    EXPECT_THAT(page, HasSubstr(line));
+  }
+}
+
+TEST(PrefixCacheServiceTest, ANamedPointServesTheNextPromptThatPartsThere) {
+  ServerRig rig(Ample());
+  const std::string shared = LongPrompt();
+  v1::GenerateRequest request = Continue(shared + std::string(500, 'x'), 1);
+  request.add_cache_at(1001);
+  Answer(rig, request);
+  EXPECT_EQ(Cached(Answer(rig, Continue(shared + " Why?", 1))), 768);
+}
+
+TEST(PrefixCacheServiceTest, ZeroBytesTurnItOff) {
+  ServerConfig config;
+  config.prefix_cache_bytes = 0;
+  ServerRig rig(config);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Cached(Answer(rig, Continue(LongPrompt(), 1))), 0);
+  }
+}
+
+}  // namespace
+}  // namespace chela

@@ -1,0 +1,112 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <random>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "tests/server/engine_rig.h"
+
+namespace chela {
+namespace {
+
+using test_support::Job;
+using test_support::Listener;
+using test_support::Prompt;
+using test_support::Rig;
+using test_support::RigOptions;
+using test_support::Tokens;
+
+// Prompts that share and part at many places.
+Tokens ChurnPrompt(uint32_t kind) {
+  Tokens tokens = Prompt(static_cast<int32_t>(200 + 150 * (kind % 5)), 1);
+  const Tokens middle = Prompt(300, 2 + kind % 3);
+  tokens.insert(tokens.end(), middle.begin() + 1, middle.end());
+  tokens.push_back(static_cast<int32_t>(kind));
+  return tokens;
+}
+
+constexpr uint32_t kPrompts = 15;
+
+GenerateJob ChurnJob(const Listener& listener, uint32_t kind) {
+  GenerateJob job = Job(listener, 1, 6, kind);
+  job.prompt = ChurnPrompt(kind);
+  job.cache_salt = kind % 4 == 0 ? "salt" : "";
+  if (kind % 3 == 0) job.cache_at = {300, 400};
+  return job;
+}
+
+// A budget for a few states, so that nearly every request drops one that
+// another may just want, while slots are given up and taken, and a third of the
+// requests is cancelled somewhere on the way.
+class PrefixCacheChurnTest : public ::testing::TestWithParam<LongConvKind> {};
+
+TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
+  RigOptions options{.slots = 6, .kind = GetParam()};
+  std::map<uint32_t, Tokens> want;
+  int64_t slot_bytes = 0;
+  {
+    Rig plain(options);
+    slot_bytes = plain.pool->slot_bytes();
+    for (uint32_t kind = 0; kind < kPrompts; ++kind) {
+      Listener listener;
+      ASSERT_TRUE(plain.engine->Submit(ChurnJob(listener, kind)).ok());
+      EXPECT_EQ(listener.Wait().reason, FinishReason::kLength);
+      want[kind] = listener.tokens();
+    }
+  }
+  // The tiny hierarchical states are no larger than some prompts' tokens.
+  options.limits.prefix_cache_bytes =
+      std::max<int64_t>(2 * slot_bytes + slot_bytes / 2, 40000);
+  Rig rig(options);
+  std::vector<std::thread> clients;
+  for (uint32_t client = 0; client < 4; ++client) {
+    clients.emplace_back([&, client] {
+      std::mt19937 random(client);
+      for (int round = 0; round < 25; ++round) {
+        std::deque<std::pair<uint32_t, Listener>> batch;
+        for (int i = 0; i < 3; ++i) {
+          auto& [kind, listener] = batch.emplace_back();
+          kind = static_cast<uint32_t>(random() % kPrompts);
+          ASSERT_TRUE(rig.engine->Submit(ChurnJob(listener, kind)).ok());
+        }
+        if (round % 2 == 0) batch[0].second.WaitForTokens(random() % 3);
+        batch[0].second.stream()->Cancel();
+        for (auto& [kind, listener] : batch) {
+          const GenerationEnd end = listener.Wait();
+          Tokens tokens = listener.tokens();
+          if (end.reason == FinishReason::kCancelled) {
+            ASSERT_LE(tokens.size(), want[kind].size());
+            ASSERT_TRUE(
+                std::equal(tokens.begin(), tokens.end(), want[kind].begin()));
+            continue;
+          }
+          ASSERT_EQ(end.reason, FinishReason::kLength);
+          ASSERT_EQ(tokens, want[kind]) << kind;
+        }
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_GT(rig.Metric("chela_prefix_cache_hits_total"), 0);
+  EXPECT_GT(rig.Metric("chela_prefix_cache_evictions_total"), 20);
+  EXPECT_LE(rig.Metric("chela_prefix_cache_bytes"),
+            static_cast<double>(options.limits.prefix_cache_bytes));
+  EXPECT_TRUE(test_support::Eventually(
+      [&] { return rig.engine->Load().slots_free == 6; }));
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryKernel, PrefixCacheChurnTest,
+                         ::testing::Values(LongConvKind::kHierarchical,
+                                           LongConvKind::kExplicit),
+                         [](const auto& test) {
+                           return test.param == LongConvKind::kExplicit
+                                      ? "Explicit"
+                                      : "Hierarchical";
+                         });
+
+}  // namespace
+}  // namespace chela
