@@ -4,28 +4,16 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
-#include "kernels/step.h"
 #include "models/model_config.h"
 #include "models/state_pool.h"
+#include "models/step_plan.h"
 #include "models/weights.h"
 
 namespace chela {
-
-// What one forward pass computes: segments of tokens, each of one sequence,
-// and the rows whose logits are wanted.
-struct StepPlan {
-  std::vector<Segment> segments;
-  std::vector<int32_t> tokens;       // [rows], in the segments' order
-  std::vector<int32_t> logits_rows;  // rows of `tokens`, ascending
-  // Empty, or one for each of logits_rows: how the backend draws its token.
-  std::vector<DrawRule> draws;
-};
 
 // The forward pass of one checkpoint on one backend: a straight list of
 // Backend::Run calls that advance the sequences of a StepPlan and produce
@@ -63,8 +51,7 @@ class ChelaModel {
   struct Activations;
   ChelaModel(Backend& backend, std::unique_ptr<Weights> weights,
              int32_t max_rows);
-  absl::Status CheckPlan(const StepPlan& plan, const StatePool& pool,
-                         size_t logits_size, size_t tokens_size) const;
+  absl::Status CheckPool(const StatePool& pool) const;
   // Brings the results of a step to the host.
   absl::Status Collect(const StepPlan& plan, std::span<float> logits,
                        std::span<int32_t> tokens);

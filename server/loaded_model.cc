@@ -18,6 +18,12 @@ namespace {
 constexpr int64_t kMaxCpuSequences = 256;
 constexpr int64_t kMaxGpuSequences = 1024;
 
+// What states must leave free: prompts, answers and working memory of steps
+// come later, and a machine without any is lost to everybody on it.
+int64_t Reserve(int64_t free_bytes) {
+  return std::min(free_bytes / 8, int64_t{1} << 30);
+}
+
 absl::StatusOr<std::unique_ptr<Backend>> OpenDevice(
     const ServerConfig& config) {
   BackendOptions options;
@@ -67,7 +73,9 @@ std::string Mebibytes(int64_t bytes) {
 
 absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
                                          int64_t state_bytes, bool gpu) {
-  const int64_t budget = gpu ? free_bytes / 10 * 9 : free_bytes / 4;
+  const int64_t budget =
+      gpu ? std::min(free_bytes / 10 * 9, free_bytes - Reserve(free_bytes))
+          : free_bytes / 4;
   const int64_t fit = budget / state_bytes;
   if (fit < 1) {
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -82,6 +90,17 @@ absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
 
 int64_t DefaultPrefixCacheBytes(int64_t free_bytes, int64_t pool_bytes) {
   return std::min(pool_bytes / 4, free_bytes / 16);
+}
+
+absl::Status CheckSequences(int32_t sequences, int64_t free_bytes,
+                            int64_t state_bytes) {
+  const int64_t reserve = Reserve(free_bytes);
+  const int64_t fit = (free_bytes - reserve) / state_bytes;
+  if (sequences <= fit) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("--max-sequences: ", sequences, " states of ", state_bytes,
+                   " bytes asked; ", free_bytes, " bytes are free, ", reserve,
+                   " of them kept for requests; want at most ", fit));
 }
 
 int64_t ResidentBound(int64_t weight_bytes, int64_t state_bytes) {
@@ -119,12 +138,14 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
   loaded.model = *std::move(model);
 
   absl::StatusOr<int32_t> sequences = config.max_sequences;
+  const int64_t free_bytes = loaded.backend->FreeBytes();
+  const int64_t state_bytes = model_config->state_layout().slot_bytes();
   if (config.max_sequences == 0) {
-    sequences = DefaultSequences(loaded.backend->FreeBytes(),
-                                 model_config->state_layout().slot_bytes(),
+    sequences = DefaultSequences(free_bytes, state_bytes,
                                  loaded.backend->Info().name != "cpu");
   }
   if (!sequences.ok()) return sequences.status();
+  CHELA_RETURN_IF_ERROR(CheckSequences(*sequences, free_bytes, state_bytes));
   absl::StatusOr<std::unique_ptr<StatePool>> pool =
       StatePool::Create(*loaded.backend, *model_config, *sequences);
   if (!pool.ok()) {
@@ -170,8 +191,9 @@ std::string DescribeModel(const LoadedModel& loaded,
       "chunk: ", kChunkTokens, " tokens\n",
       "tokens of a step: ", config.max_batch_tokens, "\n",
       "bytes a state: ", state_bytes, "\n",
-      "states allocated: ", loaded.pool->num_slots(), "\n",
-      "states that fit: ", loaded.pool->num_slots() + free_bytes / state_bytes,
+      "states allocated: ", loaded.pool->num_slots(), "\n", "states that fit: ",
+      loaded.pool->num_slots() +
+          (free_bytes - Reserve(free_bytes)) / state_bytes,
       "\n", "memory, weights: ", Mebibytes(weight_bytes), "\n",
       "memory, activations: ", Mebibytes(loaded.model->activation_bytes()),
       "\n", "memory, states: ", Mebibytes(pool_bytes), "\n",

@@ -33,8 +33,9 @@ absl::StatusOr<LoadedModel> LoadModel(const ServerConfig& config,
                                       const std::string& directory);
 
 // How many states are allocated by default: a quarter of the free memory on a
-// CPU, which others use too, and at most 256 of them; on a GPU nine tenths,
-// and at most 1024. RESOURCE_EXHAUSTED if not one fits.
+// CPU, which others use too, and at most 256 of them; on a GPU what
+// CheckSequences allows, nine tenths at most, and at most 1024.
+// RESOURCE_EXHAUSTED if not one fits.
 absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
                                          int64_t state_bytes, bool gpu);
 
@@ -42,6 +43,12 @@ absl::StatusOr<int32_t> DefaultSequences(int64_t free_bytes,
 // nobody needs: a quarter of the pool's bytes, at most a sixteenth of the free
 // memory.
 int64_t DefaultPrefixCacheBytes(int64_t free_bytes, int64_t pool_bytes);
+
+// RESOURCE_EXHAUSTED, saying what was asked, what is free and what would fit,
+// unless `sequences` states leave an eighth of the free memory, 1 GiB at most,
+// to everything else.
+absl::Status CheckSequences(int32_t sequences, int64_t free_bytes,
+                            int64_t state_bytes);
 
 // "cpu: AMD EPYC 9004, avx512_bf16, 2 threads".
 std::string DescribeDevice(const BackendInfo& info);

@@ -16,11 +16,11 @@ namespace {
 
 // Nanoseconds of a group for one token, and what a thread must get to be worth
 // waking.
-constexpr int64_t kGroupTokenNs = 120;
+constexpr int64_t kGroupTokenNs = 300;
 constexpr int64_t kWorthAThreadNs = 5000;
 
 // Groups of one-token segments that a thread takes at a time.
-constexpr int64_t kBundle = 8;
+constexpr int64_t kBundle = 4;
 
 ExplicitGroup MakeGroup(const ExplicitConvolution& op,
                         const CpuExplicitKernel& kernel, const Segment& segment,

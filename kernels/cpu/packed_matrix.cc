@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/cpu/half.h"
+#include "kernels/half.h"
 
 namespace chela {
 namespace {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/half.h"
 #include "kernels/cuda/cuda_status.h"
+#include "kernels/half.h"
 #include "kernels/status_macros.h"
 
 namespace chela::cuda {

@@ -104,22 +104,22 @@ TEST(CpuExplicitKernelTest, LayersAndGroupsHaveOriginsOfTheirOwn) {
 }
 
 TEST(CpuExplicitKernelTest, TheBusiestStepIsCloseToTheMean) {
-  // As many units (16 layers of 64 groups) as the ring has rows: each step has
+  // As many units (32 layers of 32 groups) as the ring has rows: each step has
   // about one of the largest tiles.
-  const Spread spread = Measure(*MakeKernel(1024, 1024), 16);
+  const Spread spread = Measure(*MakeKernel(1024, 1024), 32);
   EXPECT_LE(spread.busiest / spread.mean, 1.3);
 }
 
 TEST(CpuExplicitKernelTest, OneOriginForAllWouldPileTheTilesUp) {
   // What the origins are for, and that the measure sees it: a single unit's
   // busiest step.
-  const Spread spread = Measure(*MakeKernel(16, 1024), 1);
+  const Spread spread = Measure(*MakeKernel(kGroupChannels, 1024), 1);
   EXPECT_GE(spread.busiest / spread.mean, 100);
 }
 
 TEST(CpuExplicitKernelTest, WorkOfATokenGrowsAsTheSquareOfTheLogarithm) {
   for (const int64_t length : {256, 1024, 8192}) {
-    const auto kernel = MakeKernel(16, length);
+    const auto kernel = MakeKernel(kGroupChannels, length);
     const double log = std::bit_width(static_cast<uint64_t>(length)) - 1;
     // Each of at most log N levels costs about 4 log N + 2 a token, and the
     // largest twice that.

@@ -213,7 +213,7 @@ TEST_P(FftTest, ATableOfMoreDepthsServesSmallerSizes) {
   EXPECT_EQ(exact, larger);
 }
 
-CHELA_ON_EVERY_BACKEND(FftTest);
+CHELA_ON_EVERY_CPU_BACKEND(FftTest);
 
 }  // namespace
 }  // namespace chela

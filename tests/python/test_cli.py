@@ -3,6 +3,7 @@ import json
 import math
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def test_check_says_what_the_server_would_use(programs):
                             capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "state" in result.stdout
+    resident, bound = re.search(r"memory, resident: ([\d.]+) MiB, bound ([\d.]+) MiB",
+                                result.stdout).groups()
+    assert 0 < float(resident) <= float(bound)
+
+
+def test_states_that_do_not_fit_are_refused_before_they_are_allocated(programs):
+    result = subprocess.run([programs / "chela-server", "--model", DEMO_MODEL, "--check",
+                             "--max-sequences", "65536"],
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    for part in ("--max-sequences: 65536 states", "bytes are free", "want at most"):
+        assert part in result.stderr
 
 
 def test_sigterm_lets_a_stream_finish_and_exits_0(start_server):

@@ -33,6 +33,22 @@ TEST(Percentile, OfNothingIsZeroAndOfAnythingOutsideTheRangeIsAnEnd) {
   EXPECT_EQ(Percentile({1, 2}, 2), 2);
 }
 
+TEST(RecurringTail, DropsWhatDoesNotComeBackAtItsPhase) {
+  std::vector<double> samples;
+  std::vector<int64_t> phases;
+  for (int period = 0; period < 3; ++period) {
+    for (int phase = 0; phase < 50; ++phase) {
+      // Phase 7 is slow each time, phase 20 was disturbed once.
+      const bool once = phase == 20 && period == 1;
+      samples.push_back(phase == 7 ? 3 : once ? 90 : 1);
+      phases.push_back(phase);
+    }
+  }
+  // The greatest of 50 medians is 3, the next 1: 0.51 of the way.
+  EXPECT_NEAR(RecurringTail(samples, phases), 2.02, 1e-9);
+  EXPECT_EQ(RecurringTail({}, {}), 0);
+}
+
 TEST(Spread, IsInconclusiveOnceQuartilesAreFivePercentApart) {
   const Spread close = Summarize({99, 100, 100, 100, 101});
   EXPECT_EQ(close.median, 100);
@@ -108,6 +124,48 @@ TEST(ReadCeiling, ReadsAtAFinitePositiveRateWithEveryThreadCount) {
     EXPECT_GT(rate, 0);
     EXPECT_TRUE(std::isfinite(rate));
   }
+}
+
+TEST(ReadCeiling, MovesBytesPastTheEndOfItsBuffer) {
+  auto ceiling = ReadCeiling::Create(2, size_t{4} << 20);
+  ASSERT_TRUE(ceiling.ok()) << ceiling.status();
+  for (const int64_t bytes : {1, 1000, 3 << 20, 11 << 20}) {
+    EXPECT_TRUE((*ceiling)->Move(bytes).ok()) << bytes;
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument((*ceiling)->Move(0)));
+}
+
+TEST(StageTimer, SharesAStepOutAmongItsOps) {
+  auto config = NamedSize("31m", LongConvKind::kHierarchical);
+  ASSERT_TRUE(config.ok());
+  config->num_hidden_layers = 1;
+  config->vocab_size = 512;
+  WorkloadOptions options;
+  options.config = *config;
+  options.backend.threads = 1;
+  options.max_copies = 1;
+  options.stages = true;
+  auto workload = DecodeWorkload::Create(options);
+  ASSERT_TRUE(workload.ok()) << workload.status();
+  ASSERT_TRUE((*workload)->Seed(1, 1024, false, 512).ok());
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE((*workload)->Step().ok());
+
+  double shares = 0;
+  for (const auto& stage : (*workload)->stages()) {
+    EXPECT_GE(stage["seconds_mean"].get<double>(), 0) << stage;
+    EXPECT_LE(stage["seconds_p50"], stage["seconds_max"]) << stage;
+    if (stage["op"] == "step") {
+      EXPECT_EQ(stage["share_of_step"], 1);
+    } else {
+      shares += stage["share_of_step"].get<double>();
+    }
+    if (stage["op"] == "long_convolution") {
+      EXPECT_GT(stage["share_of_step"], 0);
+    }
+  }
+  EXPECT_NEAR(shares, 1, 1e-9);
+  (*workload)->SetPositions(1, 1024, false, 512);
+  EXPECT_TRUE((*workload)->stages().empty());
 }
 
 TEST(RunPairs, TimesEveryStepAndEndsWithTheStepsError) {

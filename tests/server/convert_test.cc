@@ -5,11 +5,9 @@
 
 #include <cmath>
 #include <limits>
-#include <memory>
 
-#include "google/rpc/error_details.pb.h"
 #include "server/rpc/status.h"
-#include "tests/support/tiny_model.h"
+#include "tests/server/convert_rig.h"
 
 namespace chela {
 namespace {
@@ -17,38 +15,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
-
-constexpr char kBadRequest[] = "type.googleapis.com/google.rpc.BadRequest";
-
-// Of the tiny model: bytes, BOS 256, EOS 257.
-class ConvertTest : public ::testing::Test {
- protected:
-  ConvertTest()
-      : tokenizer_(
-            *Tokenizer::Load(model_.directory(), test_support::TinyConfig())) {
-    context_.tokenizer = tokenizer_.get();
-  }
-
-  absl::StatusOr<GenerateJob> Convert(const v1::GenerateRequest& request) {
-    return ToGenerateJob(request, context_, "");
-  }
-  static std::vector<std::string> WrongFields(const absl::Status& status) {
-    google::rpc::BadRequest details;
-    const auto payload = status.GetPayload(kBadRequest);
-    EXPECT_TRUE(payload.has_value());
-    if (payload.has_value()) details.ParseFromString(std::string(*payload));
-    std::vector<std::string> fields;
-    for (const auto& one : details.field_violations()) {
-      EXPECT_THAT(one.description(), HasSubstr("want"));
-      fields.push_back(one.field());
-    }
-    return fields;
-  }
-
-  test_support::TinyModel model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  ConvertContext context_;
-};
 
 v1::GenerateRequest Prompt(const std::string& text) {
   v1::GenerateRequest request;
@@ -306,54 +272,6 @@ TEST_F(ConvertTest, PutsThePrefixBeforeEachPath) {
   const auto job = ToGenerateJob({}, context_, "request.");
 
   EXPECT_THAT(WrongFields(job.status()), ElementsAre("request.prompt"));
-}
-
-TEST_F(ConvertTest, ScoresContinuationsAfterThePrefixWithBos) {
-  v1::ScoreRequest request;
-  request.set_prefix("a");
-  request.add_continuations()->set_text("b");
-  request.add_continuations()->mutable_tokens()->add_ids(3);
-
-  const auto tokens = ToScoreTokens(request, context_);
-
-  ASSERT_TRUE(tokens.ok());
-  EXPECT_THAT(tokens->prefix, ElementsAre(256, 'a'));
-  EXPECT_THAT(tokens->continuations,
-              ElementsAre(ElementsAre('b'), ElementsAre(3)));
-}
-
-TEST_F(ConvertTest, RefusesScoresWithoutContinuationsOrWithEmptyOnes) {
-  EXPECT_THAT(WrongFields(ToScoreTokens({}, context_).status()),
-              ElementsAre("continuations"));
-  v1::ScoreRequest request;
-  request.add_continuations()->set_text("");
-  request.add_continuations();
-  EXPECT_THAT(WrongFields(ToScoreTokens(request, context_).status()),
-              ElementsAre("continuations[0]", "continuations[1]"));
-}
-
-TEST_F(ConvertTest, SumsTheLogProbabilitiesOfAContinuation) {
-  const ScoreStream stream({256}, {{'a', 'b'}});
-  ScoreStream::End end;
-  end.continuations = {{-1.0f, -2.5f}};
-  v1::ScoreResponse out;
-
-  ToProto(stream, end, *tokenizer_, &out);
-
-  EXPECT_EQ(out.scores(0).log_probability(), -3.5);
-  EXPECT_EQ(out.scores(0).scored_tokens(), 2);
-  EXPECT_EQ(out.scores(0).tokens(1).bytes(), "b");
-}
-
-TEST_F(ConvertTest, DoesNotCountATokenWithoutContextAsScored) {
-  const ScoreStream stream({}, {{'a', 'b'}});
-  ScoreStream::End end;
-  end.continuations = {{0.0f, -2.5f}};
-  v1::ScoreResponse out;
-
-  ToProto(stream, end, *tokenizer_, &out);
-
-  EXPECT_EQ(out.scores(0).scored_tokens(), 1);
 }
 
 }  // namespace

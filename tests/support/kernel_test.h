@@ -51,12 +51,17 @@ class KernelTest : public ::testing::TestWithParam<BackendCase> {
   std::unique_ptr<Backend> backend_;
 };
 
-#define CHELA_ON_EVERY_BACKEND(Suite)                                  \
+#define CHELA_ON_BACKENDS(Suite, backends)                             \
   INSTANTIATE_TEST_SUITE_P(                                            \
-      Kernels, Suite, ::testing::ValuesIn(::chela::EveryBackend()),    \
+      Kernels, Suite, ::testing::ValuesIn(backends),                   \
       [](const ::testing::TestParamInfo<::chela::BackendCase>& test) { \
         return std::string(test.param.name);                           \
       })
+#define CHELA_ON_EVERY_BACKEND(Suite) \
+  CHELA_ON_BACKENDS(Suite, ::chela::EveryBackend())
+// For what only the CPU backend has.
+#define CHELA_ON_EVERY_CPU_BACKEND(Suite) \
+  CHELA_ON_BACKENDS(Suite, ::chela::EveryCpuBackend())
 
 // Floats in a backend's memory.
 class Tensor {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "kernels/backend.h"
 
 namespace chela::bench {
@@ -16,6 +17,13 @@ class Ceiling {
   virtual ~Ceiling() = default;
   // Bytes a second: the median of passes that take at least `seconds` together.
   virtual double Measure(double seconds) = 0;
+  // Moves `bytes` bytes once, from where the last call stopped: what a step of
+  // so many bytes would do on this memory if it did nothing else. UNIMPLEMENTED
+  // where there is no such test.
+  virtual absl::Status Move(int64_t bytes) {
+    return absl::UnimplementedError(
+        absl::StrCat("no test of single moves of ", bytes, " bytes here"));
+  }
 };
 
 // The read test of `backend`'s threads on a CPU; on a GPU a copy within its

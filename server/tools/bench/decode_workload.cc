@@ -16,6 +16,12 @@ namespace {
 // More than ten times the second-level cache of the largest GPUs.
 constexpr int64_t kGpuRotationBytes = int64_t{768} << 20;
 
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 // Values as large as activations are, away from zero and from denormals.
 std::vector<float> SeededState(int64_t floats) {
   std::mt19937 random(20240);
@@ -37,6 +43,16 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
       MakeBackend(options.backend);
   if (!backend.ok()) return backend.status();
   workload->backend_ = *std::move(backend);
+  if (options.stages) {
+    if (options.backend.kind != BackendKind::kCpu) {
+      return absl::InvalidArgumentError(
+          "--stages: the device runs ops later than they are called; want "
+          "--device cpu");
+    }
+    auto timer = std::make_unique<StageTimer>(std::move(workload->backend_));
+    workload->timer_ = timer.get();
+    workload->backend_ = std::move(timer);
+  }
   CHELA_RETURN_IF_ERROR(workload->AddCopy(0));
   const int64_t wanted = options.backend.kind == BackendKind::kCpu
                              ? 8 * LastLevelCacheBytes()
@@ -115,8 +131,14 @@ void DecodeWorkload::SetPositions(int32_t batch, int64_t position, bool spread,
     }
   }
   turn_ = 0;
+  period_ = period;
   sampling_seconds_ = 0;
   steps_ = 0;
+  if (timer_ != nullptr) timer_->Clear();
+}
+
+nlohmann::json DecodeWorkload::stages() const {
+  return timer_ == nullptr ? nlohmann::json() : timer_->ToJson();
 }
 
 absl::StatusOr<std::vector<float>> DecodeWorkload::State(int32_t row) {
@@ -134,26 +156,30 @@ int32_t DecodeWorkload::Sample(int64_t row, int64_t draw) {
 }
 
 absl::Status DecodeWorkload::Step() {
+  const auto start = Clock::now();
   Copy& copy = copies_[turn_];
   turn_ = (turn_ + 1) % copies_.size();
+  double sampling = 0;
+  CHELA_RETURN_IF_ERROR(RunStep(copy, &sampling));
+  for (Segment& segment : copy.plan.segments) ++segment.position;
+  sampling_seconds_ += sampling;
+  ++steps_;
+  const int64_t phase = copy.step++ % period_;
+  if (timer_ != nullptr) timer_->EndStep(phase, SecondsSince(start), sampling);
+  return absl::OkStatus();
+}
+
+absl::Status DecodeWorkload::RunStep(Copy& copy, double* sampling_seconds) {
   const size_t rows = copy.plan.tokens.size();
   const std::span<float> logits =
       std::span<float>(logits_).first(rows * config().vocab_size);
-  if (copy.model->draws_tokens()) {
-    CHELA_RETURN_IF_ERROR(StepWithDraws(copy, logits));
-  } else {
-    CHELA_RETURN_IF_ERROR(copy.model->Forward(copy.plan, *copy.pool, logits));
-    const auto start = std::chrono::steady_clock::now();
-    for (size_t row = 0; row < rows; ++row) {
-      copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
-    }
-    const std::chrono::duration<double> sampling =
-        std::chrono::steady_clock::now() - start;
-    sampling_seconds_ += sampling.count();
+  if (copy.model->draws_tokens()) return StepWithDraws(copy, logits);
+  CHELA_RETURN_IF_ERROR(copy.model->Forward(copy.plan, *copy.pool, logits));
+  const auto start = Clock::now();
+  for (size_t row = 0; row < rows; ++row) {
+    copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
   }
-  for (Segment& segment : copy.plan.segments) ++segment.position;
-  ++steps_;
-  ++copy.step;
+  *sampling_seconds = SecondsSince(start);
   return absl::OkStatus();
 }
 

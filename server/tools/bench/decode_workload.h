@@ -14,6 +14,8 @@
 #include "models/chela_model.h"
 #include "models/sampler.h"
 #include "models/state_pool.h"
+#include "nlohmann/json.hpp"
+#include "server/tools/bench/stage_timer.h"
 
 namespace chela::bench {
 
@@ -27,6 +29,7 @@ struct WorkloadOptions {
   int32_t max_chunk = 256;  // tokens of a prefill step
   int32_t max_copies = 64;  // of the weights, see DecodeWorkload
   double temperature = 1;   // of the sampler
+  bool stages = false;      // takes the time of each op; CPU only
 };
 
 // A model that decodes without a server: what Engine does each step, less the
@@ -60,6 +63,10 @@ class DecodeWorkload {
     return steps_ == 0 ? 0 : sampling_seconds_ / static_cast<double>(steps_);
   }
 
+  // Of the steps since Seed or SetPositions: null without WorkloadOptions's
+  // `stages`, else what StageTimer::ToJson gives.
+  nlohmann::json stages() const;
+
   // Reads a prompt of `tokens` tokens from position 0 in chunks, up to the
   // first sampled token.
   absl::Status Prefill(int64_t tokens, int64_t chunk);
@@ -88,12 +95,16 @@ class DecodeWorkload {
   absl::Status StepWithDraws(Copy& copy, std::span<float> logits);
 
   const WorkloadOptions options_;
+  absl::Status RunStep(Copy& copy, double* sampling_seconds);
+
   std::unique_ptr<Backend> backend_;  // outlives the copies
+  StageTimer* timer_ = nullptr;       // the backend, if it is one
   std::vector<Copy> copies_;
   std::vector<Sampler> samplers_;
   std::vector<float> logits_;
   std::vector<int32_t> drawn_;  // by a backend that draws tokens
   size_t turn_ = 0;
+  int64_t period_ = 1;
   double sampling_seconds_ = 0;
   int64_t steps_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -63,10 +64,11 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> Load(
   workload.max_chunk = static_cast<int32_t>(
       *std::max_element(options.chunks.begin(), options.chunks.end()));
   workload.temperature = options.temperature;
+  workload.stages = options.stages;
   return DecodeWorkload::Create(workload);
 }
 
-// Pairs long enough that together they hold one period of the long
+// Pairs long enough that together they hold the wanted periods of the long
 // convolution, so that its busiest steps are among those timed.
 absl::StatusOr<PairOptions> PlanPairs(const EngineBenchOptions& options,
                                       int64_t min_steps,
@@ -93,13 +95,17 @@ absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
       workload.Seed(batch, position, options.spread, bytes.Period()));
   // The explicit kind repeats after M steps; its tiles are spread so that a
   // fraction of them already shows the busy ones.
-  const int64_t min_steps =
-      std::min<int64_t>(bytes.Period(), 512) * workload.copies();
+  const int64_t min_steps = std::min<int64_t>(bytes.Period(), 512) *
+                            options.periods * workload.copies();
   absl::StatusOr<PairOptions> plan = PlanPairs(options, min_steps, workload);
   if (!plan.ok()) return plan.status();
   const double step_bytes = bytes.Step(batch, options.spread);
-  absl::StatusOr<PairedResult> result = RunPairs(
-      *plan, step_bytes, ceiling, [&workload] { return workload.Step(); });
+  const auto step = [&workload] { return workload.Step(); };
+  absl::StatusOr<PairedResult> result =
+      options.control
+          ? RunPairs(*plan, step_bytes, ceiling, step,
+                     [&] { return ceiling.Move(std::llround(step_bytes)); })
+          : RunPairs(*plan, step_bytes, ceiling, step);
   if (!result.ok()) return result.status();
 
   json row = result->ToJson();
@@ -114,6 +120,10 @@ absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
   row["state_bytes_per_sequence"] = workload.state_bytes();
   row["state_traffic_bytes_per_token"] = bytes.State();
   row["step_bytes"] = step_bytes;
+  if (options.stages) row["stages"] = workload.stages();
+  if (options.control) {
+    row["peer"] = "one read of step_bytes, in parts of 1 MiB";
+  }
   return row;
 }
 
@@ -152,6 +162,31 @@ std::string TableLine(const json& row) {
       row["conclusive"].get<bool>() ? "" : "inconclusive");
 }
 
+// What --stages and --control add below a row's line.
+void PrintDetails(const json& row, const Output& output) {
+  const auto number = [&row](const char* name) {
+    return row[name].get<double>();
+  };
+  if (row.contains("peer_seconds_p99")) {
+    output.Line(absl::StrFormat(
+        "       p99/p50: steps %.3f, reads of as many bytes %.3f",
+        number("step_seconds_p99") / number("step_seconds_p50"),
+        number("peer_seconds_p99") / number("peer_seconds_p50")));
+  }
+  if (!row.contains("stages")) return;
+  for (const json& stage : row["stages"]) {
+    const auto us = [&stage](const char* name) {
+      return 1e6 * stage[name].get<double>();
+    };
+    output.Line(absl::StrFormat(
+        "       %-18s mean %9.1f us, p50 %9.1f, p99 %9.1f; %6.2f%% of a step; "
+        "recurring p99/p50 %.3f",
+        stage["op"].get<std::string>(), us("seconds_mean"), us("seconds_p50"),
+        us("seconds_p99"), 100 * stage["share_of_step"].get<double>(),
+        stage["recurring_p99_over_p50"].get<double>()));
+  }
+}
+
 json Describe(const DecodeWorkload& workload) {
   const BackendInfo info = workload.backend_info();
   const ModelConfig& config = workload.config();
@@ -181,6 +216,7 @@ absl::Status DecodeRows(const EngineBenchOptions& options,
           DecodeRow(options, batch, position, workload, ceiling);
       if (!row.ok()) return row.status();
       output.Line(TableLine(*row));
+      PrintDetails(*row, output);
       ceilings.push_back((*row)["ceiling_bytes_per_second"]);
       (*object)["rows"].push_back(*std::move(row));
     }

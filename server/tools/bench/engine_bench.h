@@ -23,6 +23,9 @@ struct EngineBenchOptions {
   std::vector<int64_t> chunks = {kChunkTokens};
   bool int8_weights = false;  // else the model's type
   bool spread = false;        // the sequences of a batch at different positions
+  bool stages = false;        // what each op takes of a step; CPU only
+  bool control = false;       // beside reads of as many bytes as a step has
+  int32_t periods = 1;        // of the long convolution, timed at least
   BackendOptions backend;
   double temperature = 1;
   double seconds = 0.5;  // of each half of a pair, at least

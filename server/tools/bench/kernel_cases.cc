@@ -17,8 +17,12 @@ constexpr double kFloat = 4;
 class CaseMaker {
  public:
   CaseMaker(Backend& backend, const ModelConfig& config, int32_t rows,
-            int64_t position)
-      : backend_(backend), config_(config), rows_(rows), position_(position) {}
+            int64_t position, std::string_view only)
+      : backend_(backend),
+        config_(config),
+        rows_(rows),
+        position_(position),
+        only_(only) {}
 
   absl::StatusOr<std::vector<KernelCase>> Make() {
     const int64_t d = config_.hidden_size;
@@ -32,6 +36,10 @@ class CaseMaker {
     FeedForwardHalf();
     Head();
     if (!status_.ok()) return status_;
+    if (cases_.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("kernel cases: no op ", std::string(only_)));
+    }
     return std::move(cases_);
   }
 
@@ -52,6 +60,9 @@ class CaseMaker {
                       }});
   }
 
+  bool Wanted(std::string_view op) const {
+    return only_.empty() || only_ == op;
+  }
   std::shared_ptr<CaseData> NewData() {
     return std::make_shared<CaseData>(backend_, rows_, position_);
   }
@@ -67,6 +78,7 @@ class CaseMaker {
   }
 
   void ShortConv() {
+    if (!Wanted("short_convolution")) return;
     auto data = NewData();
     const int64_t d = config_.hidden_size;
     const int32_t taps = config_.short_conv_kernel_size;
@@ -88,6 +100,7 @@ class CaseMaker {
   }
 
   void LongConv() {
+    if (!Wanted("long_convolution")) return;
     auto data = NewData();
     const int64_t d = config_.hidden_size;
     const int64_t base = config_.long_conv_base_length;
@@ -117,6 +130,7 @@ class CaseMaker {
   }
 
   void Product(const char* name, int64_t outputs, int64_t inputs) {
+    if (!Wanted(name)) return;
     auto data = NewData();
     const double bytes = MatrixBytes(outputs, inputs);
     const int64_t copies = CopiesPastCaches(bytes);
@@ -133,6 +147,7 @@ class CaseMaker {
   }
 
   void Attention() {
+    if (!Wanted("attention")) return;
     auto data = NewData();
     const int64_t z = config_.shared_dim;
     const int64_t v = config_.value_dim;
@@ -163,6 +178,7 @@ class CaseMaker {
   }
 
   void Output() {
+    if (!Wanted("out_proj, gate")) return;
     auto data = NewData();
     const int64_t d = config_.hidden_size;
     const int64_t v = config_.value_dim;
@@ -182,6 +198,7 @@ class CaseMaker {
   }
 
   void FeedForwardHalf() {
+    if (!Wanted("feed_forward")) return;
     auto data = NewData();
     const int64_t d = config_.hidden_size;
     const int64_t f = config_.intermediate_size;
@@ -203,6 +220,7 @@ class CaseMaker {
   }
 
   void Head() {
+    if (!Wanted("head")) return;
     auto data = NewData();
     const int64_t d = config_.hidden_size;
     const int64_t vocab = config_.vocab_size;
@@ -226,6 +244,7 @@ class CaseMaker {
   const ModelConfig& config_;
   const int32_t rows_;
   const int64_t position_;
+  const std::string_view only_;
   std::vector<KernelCase> cases_;
   absl::Status status_;
 };
@@ -233,9 +252,9 @@ class CaseMaker {
 }  // namespace
 
 absl::StatusOr<std::vector<KernelCase>> MakeKernelCases(
-    Backend& backend, const ModelConfig& config, int32_t rows,
-    int64_t position) {
-  return CaseMaker(backend, config, rows, position).Make();
+    Backend& backend, const ModelConfig& config, int32_t rows, int64_t position,
+    std::string_view only) {
+  return CaseMaker(backend, config, rows, position, only).Make();
 }
 
 }  // namespace chela::bench

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,11 +25,12 @@ struct KernelCase {
 
 // The ops of one layer of `config`, and the head, for steps of `rows` decode
 // rows at `position`, with random weights and finite non-zero states. `backend`
-// must outlive them. Each op calls BeginStep itself. RESOURCE_EXHAUSTED if they
+// must outlive them. Each op calls BeginStep itself. With `only`, just the op
+// of that name: INVALID_ARGUMENT if there is none. RESOURCE_EXHAUSTED if they
 // do not fit.
 absl::StatusOr<std::vector<KernelCase>> MakeKernelCases(
-    Backend& backend, const ModelConfig& config, int32_t rows,
-    int64_t position);
+    Backend& backend, const ModelConfig& config, int32_t rows, int64_t position,
+    std::string_view only = "");
 
 }  // namespace chela::bench
 

@@ -99,6 +99,16 @@ CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
   command->add_flag("--spread", options.spread,
                     "Spread a batch's positions over a period of the long "
                     "convolution");
+  command->add_flag("--stages", options.stages,
+                    "Also what each op takes of a step; CPU only");
+  command->add_flag("--control", options.control,
+                    "In turn with the steps, read as many bytes and do nothing "
+                    "else: the p99/p50 that the machine has itself; CPU only");
+  command
+      ->add_option("--periods", options.periods,
+                   "Of the long convolution (2^S steps), timed at least")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   command->add_option("--temperature", options.temperature, "Of the sampler")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();

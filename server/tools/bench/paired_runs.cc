@@ -141,6 +141,7 @@ nlohmann::json PairedResult::ToJson() const {
                         {"warm", warm}};
   if (peer_seconds.empty()) return row;
   row["peer_seconds_p50"] = Percentile(peer_seconds, 0.5);
+  row["peer_seconds_p99"] = Percentile(peer_seconds, 0.99);
   row["peer_ratio"] = peer.median;
   row["peer_ratio_min"] = peer.min;
   row["peer_ratio_max"] = peer.max;

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <vector>
@@ -82,6 +83,31 @@ absl::StatusOr<std::unique_ptr<ReadCeiling>> ReadCeiling::Create(
 }
 
 ReadCeiling::~ReadCeiling() { munmap(data_, bytes_); }
+
+absl::Status ReadCeiling::Move(int64_t bytes) {
+  static const SumFunction sum = ChooseSum();
+  constexpr size_t kPart = size_t{1} << 20;
+  if (bytes < 1 || bytes_ < kPart) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "read test: ", bytes, " bytes of a buffer of ", bytes_,
+        "; want at least 1 byte, of a buffer of at least ", kPart));
+  }
+  const size_t parts = bytes_ / kPart;
+  const size_t first = next_ / kPart;
+  const auto count = static_cast<int64_t>((bytes + kPart - 1) / kPart);
+  std::atomic<uint64_t> total{0};
+  pool_.Run(count, [&](int64_t part) {
+    const size_t begin = (first + part) % parts * kPart;
+    const size_t size =
+        std::min(kPart, static_cast<size_t>(bytes) - part * kPart);
+    total.fetch_add(
+        sum(data_ + begin / sizeof(uint64_t), size / sizeof(uint64_t)),
+        std::memory_order_relaxed);
+  });
+  next_ = (first + count) % parts * kPart;
+  sum_ += total;
+  return absl::OkStatus();
+}
 
 double ReadCeiling::Measure(double seconds) {
   using Clock = std::chrono::steady_clock;

@@ -29,6 +29,8 @@ class ReadCeiling final : public Ceiling {
   // Bytes a second: the median of whole passes that take at least `seconds`
   // together.
   double Measure(double seconds) override;
+  // In parts of 1 MiB that the threads share, as the work of a step is shared.
+  absl::Status Move(int64_t bytes) override;
 
  private:
   ReadCeiling(int32_t threads, uint64_t* data, size_t bytes)
@@ -37,6 +39,7 @@ class ReadCeiling final : public Ceiling {
   ThreadPool pool_;
   uint64_t* data_;
   size_t bytes_;
+  size_t next_ = 0;   // byte that Move reads next
   uint64_t sum_ = 0;  // keeps the reads from being optimised away
 };
 

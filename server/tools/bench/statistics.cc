@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <map>
 
 namespace chela::bench {
 
@@ -15,6 +16,20 @@ double Percentile(std::vector<double> samples, double p) {
   const size_t above = std::min(below + 1, samples.size() - 1);
   const double share = rank - static_cast<double>(below);
   return samples[below] + share * (samples[above] - samples[below]);
+}
+
+double RecurringTail(const std::vector<double>& samples,
+                     const std::vector<int64_t>& phases) {
+  std::map<int64_t, std::vector<double>> seen;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    seen[phases[i]].push_back(samples[i]);
+  }
+  std::vector<double> medians;
+  for (const auto& [phase, repeats] : seen) {
+    medians.push_back(Percentile(repeats, 0.5));
+  }
+  const double median = Percentile(medians, 0.5);
+  return median > 0 ? Percentile(medians, 0.99) / median : 0;
 }
 
 Spread Summarize(const std::vector<double>& samples) {

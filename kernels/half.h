@@ -1,5 +1,5 @@
-#ifndef CHELA_KERNELS_CPU_HALF_H_
-#define CHELA_KERNELS_CPU_HALF_H_
+#ifndef CHELA_KERNELS_HALF_H_
+#define CHELA_KERNELS_HALF_H_
 
 #include <cstdint>
 
@@ -14,4 +14,4 @@ uint16_t ToF16(float x);
 
 }  // namespace chela
 
-#endif  // CHELA_KERNELS_CPU_HALF_H_
+#endif  // CHELA_KERNELS_HALF_H_

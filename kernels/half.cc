@@ -1,4 +1,4 @@
-#include "kernels/cpu/half.h"
+#include "kernels/half.h"
 
 #include <bit>
 #include <cmath>
