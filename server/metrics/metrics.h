@@ -9,8 +9,9 @@
 namespace chela {
 
 // Every metric of the server: name, help, labels and buckets stand in
-// metrics.cc and nowhere else. All series of closed labels exist at zero from
-// the start. Label values are lower_snake_case, except `code`, the gRPC name.
+// metrics_impl.h and nowhere else. All series of closed labels exist at zero
+// from the start. Label values are lower_snake_case, except `code`, the gRPC
+// name.
 //
 // Threads: thread-safe.
 class Metrics {
