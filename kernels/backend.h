@@ -81,6 +81,8 @@ class Backend {
                                 size_t bytes) = 0;
   // Within this backend's memory; the ranges do not overlap.
   virtual absl::Status Copy(const void* from, void* to, size_t bytes) = 0;
+  // Zeros, in the order of calls like everything else; the host need not wait.
+  virtual absl::Status Clear(void* device, size_t bytes) = 0;
 
   // Stacks `parts` (same cols) into one matrix of element type `dtype`,
   // converting where a part differs (round to nearest even). kI8: row n becomes

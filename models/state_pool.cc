@@ -92,8 +92,7 @@ absl::Status StatePool::Copy(const Slot& from, const Slot& to) {
 
 absl::Status StatePool::Clear(const Slot& slot) {
   if (slot.pool_ != this) return NotAClaim();
-  zeros_.resize(static_cast<size_t>(slot_bytes()));
-  return backend_.Upload(zeros_.data(), SlotData(slot.id_), zeros_.size());
+  return backend_.Clear(SlotData(slot.id_), static_cast<size_t>(slot_bytes()));
 }
 
 absl::Status StatePool::Save(const Slot& slot, std::span<std::byte> host) {

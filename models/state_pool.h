@@ -86,7 +86,6 @@ class StatePool {
   int32_t num_slots_;
   std::unique_ptr<Buffer> buffer_;
   std::vector<int32_t> free_;
-  std::vector<std::byte> zeros_;  // a slot's; since the first Clear
   std::vector<float> poison_;  // a slot's; empty: free slots stay as they are
 };
 

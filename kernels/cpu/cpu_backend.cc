@@ -93,6 +93,11 @@ absl::Status CpuBackend::Copy(const void* from, void* to, size_t bytes) {
   return absl::OkStatus();
 }
 
+absl::Status CpuBackend::Clear(void* device, size_t bytes) {
+  if (bytes > 0) std::memset(device, 0, bytes);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Matrix>> CpuBackend::Pack(
     std::span<const MatrixPart> parts, int64_t cols, DType dtype) {
   CHELA_RETURN_IF_ERROR(ValidatePack(parts, cols));

@@ -143,9 +143,19 @@ absl::Status CudaBackend::Copy(const void* from, void* to, size_t bytes) {
   if (bytes == 0) return absl::OkStatus();
   CHELA_RETURN_IF_ERROR(Enter());
   CHELA_RETURN_IF_ERROR(Flush());
+  rounded_.Clear();
   return CudaStatus(
       cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_),
       absl::StrCat("copy ", bytes, " bytes"));
+}
+
+absl::Status CudaBackend::Clear(void* device, size_t bytes) {
+  if (bytes == 0) return absl::OkStatus();
+  CHELA_RETURN_IF_ERROR(Enter());
+  CHELA_RETURN_IF_ERROR(Flush());
+  rounded_.Clear();
+  return CudaStatus(cudaMemsetAsync(device, 0, bytes, stream_),
+                    absl::StrCat("clear ", bytes, " bytes"));
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::Pack(

@@ -44,6 +44,7 @@ class CudaBackend final : public Backend {
   absl::Status Upload(const void* host, void* device, size_t bytes) override;
   absl::Status Download(const void* device, void* host, size_t bytes) override;
   absl::Status Copy(const void* from, void* to, size_t bytes) override;
+  absl::Status Clear(void* device, size_t bytes) override;
   absl::StatusOr<std::unique_ptr<Matrix>> Pack(
       std::span<const MatrixPart> parts, int64_t cols, DType dtype) override;
   absl::StatusOr<std::unique_ptr<ExplicitKernel>> MakeExplicitKernel(

@@ -65,6 +65,15 @@ TEST_P(BackendTest, CopiesWithinItsMemory) {
   ExpectSameBits(to.Read(), values);
 }
 
+TEST_P(BackendTest, ClearsWhatItIsToldToAndNothingBesideIt) {
+  std::vector<float> values = RandomFloats(1000, 1, 2, 1);
+  Tensor memory(backend(), values);
+  ASSERT_TRUE(backend().Clear(memory.data() + 100, 2000).ok());
+  EXPECT_TRUE(backend().Clear(memory.data(), 0).ok());
+  std::fill_n(values.begin() + 100, 500, 0.0f);
+  ExpectSameBits(memory.Read(), values);
+}
+
 TEST_P(BackendTest, RejectsStepsWhoseSegmentsDoNotCoverTheRows) {
   const auto begin = [&](std::vector<Segment> segments, int32_t rows) {
     const absl::Status status = backend().BeginStep({segments, rows});

@@ -20,7 +20,8 @@ using ::testing::HasSubstr;
 
 class LinearAttentionTest : public KernelTest {
  protected:
-  void ExpectMatch(const reference::AttentionWeights& weights, int64_t count) {
+  void ExpectMatch(const reference::AttentionWeights& weights, int64_t count,
+                   bool one_by_one = false) {
     const Tokens tokens(weights, count, 9);
     const auto want = reference::LinearAttention(
         weights, tokens.Column(0, tokens.keys),
@@ -31,7 +32,10 @@ class LinearAttentionTest : public KernelTest {
       rows.insert(rows.end(), row.begin(), row.end());
     }
     AttentionOn on(backend(), weights);
-    ExpectWithin(on.Feed(1, tokens, {static_cast<int32_t>(count)}), rows);
+    const std::vector<int32_t> pieces =
+        one_by_one ? std::vector<int32_t>(static_cast<size_t>(count), 1)
+                   : std::vector<int32_t>{static_cast<int32_t>(count)};
+    ExpectWithin(on.Feed(1, tokens, pieces), rows);
     ExpectWithin(on.StateOf(1), want.state);
   }
 };
@@ -91,6 +95,17 @@ TEST_P(LinearAttentionTest, KeepsTheSequencesOfABatchApart) {
   ExpectSameBits(RowsOf(out, 63, 3, 20), want_one);
   ExpectSameBits(both.StateOf(3), alone.StateOf(1));
   ExpectSameBits(both.StateOf(0), alone.StateOf(0));
+}
+
+TEST_P(LinearAttentionTest, MatchesTheReferenceForManyValues) {
+  // More columns than a cluster of blocks takes at once on a GPU.
+  for (const int32_t value_dim : {512, 700, 1030}) {
+    for (const bool one_by_one : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << value_dim << one_by_one);
+      ExpectMatch(RandomWeights(2, 9, value_dim, FeatureMap::kElu1, true), 6,
+                  one_by_one);
+    }
+  }
 }
 
 TEST_P(LinearAttentionTest, LeavesOtherSlotsAndTheGapsAlone) {

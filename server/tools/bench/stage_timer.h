@@ -48,6 +48,9 @@ class StageTimer final : public Backend {
   absl::Status Copy(const void* from, void* to, size_t bytes) override {
     return backend_->Copy(from, to, bytes);
   }
+  absl::Status Clear(void* device, size_t bytes) override {
+    return backend_->Clear(device, bytes);
+  }
   absl::StatusOr<std::unique_ptr<Matrix>> Pack(
       std::span<const MatrixPart> parts, int64_t cols, DType dtype) override {
     return backend_->Pack(parts, cols, dtype);

@@ -33,6 +33,7 @@ class FakeBackend final : public Backend {
     return Refuse();
   }
   absl::Status Copy(const void*, void*, size_t) override { return Refuse(); }
+  absl::Status Clear(void*, size_t) override { return Refuse(); }
   absl::StatusOr<std::unique_ptr<Matrix>> Pack(std::span<const MatrixPart>,
                                                int64_t, DType) override {
     return Refuse();
