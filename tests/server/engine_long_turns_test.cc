@@ -76,7 +76,9 @@ TEST_P(EngineLongTurnsTest, ALongSessionCostsWhatAShortOneDoes) {
   EXPECT_LE(turn.state->sampler.counts.size(), 258u);
   // Room for the allocator; a byte a token and layer would be far above it.
   // Sanitizers keep what was freed.
-  if (!kSanitized) EXPECT_LT(ResidentBytes() - resident, 1 << 20);
+  if (!kSanitized) {
+    EXPECT_LT(ResidentBytes() - resident, 1 << 20);
+  }
   const auto median = [](std::vector<double> values) {
     std::nth_element(values.begin(), values.begin() + values.size() / 2,
                      values.end());
