@@ -26,28 +26,29 @@ __device__ __forceinline__ void LoadValues(const LinearAttention& op,
   }
 }
 
-// Shared memory of a block that has own_tiles tiles.
+// Shared memory of a block that has own_tiles of a head's tiles.
 struct Shared {
   __device__ Shared(float* memory, int key_dim, int own_tiles)
       : q(memory),
         k(q + key_dim),
         o(k + key_dim),
         squares(o + own_tiles * kTileColumns) {}
-  static size_t Bytes(int key_dim, int own_tiles) {
+  static size_t Bytes(int key_dim, int own_tiles, int tiles) {
     return sizeof(float) *
-           static_cast<size_t>(2 * key_dim + own_tiles * (kTileColumns + 1));
+           static_cast<size_t>(2 * key_dim + own_tiles * kTileColumns + tiles);
   }
   float* q;        // [key_dim]
   float* k;        // [key_dim]
   float* o;        // [own_tiles, 64]
-  float* squares;  // [own_tiles]: of a tile's o
+  float* squares;  // [tiles]: of every tile's o, whoever computes it
 };
 
 // A tile's output from its threads' sums over four keys each, in ascending
-// order of the keys; by one warp.
+// order of the keys; by one warp, which tells its squares to the cluster.
+template <bool kClusters>
 __device__ __forceinline__ void FinishTile(
-    const float (&parts)[kKeyGroups][kTileColumns], int own,
-    const Shared& memory) {
+    const float (&parts)[kKeyGroups][kTileColumns], int own, int tile_index,
+    int cluster_size, const Shared& memory) {
   const int lane = static_cast<int>(threadIdx.x);
   float low = 0;
   float high = 0;
@@ -59,32 +60,21 @@ __device__ __forceinline__ void FinishTile(
   memory.o[own * kTileColumns + lane] = low;
   memory.o[own * kTileColumns + lane + 32] = high;
   const float squares = TileSquares(low, high);
-  if (lane == 0) memory.squares[own] = squares;
+  float* to = memory.squares + tile_index;
+#if __CUDA_ARCH__ >= 900
+  // Written where it will be read: a read from another block's memory takes
+  // far longer than the wait for everyone that is needed anyway.
+  if constexpr (kClusters) {
+    if (lane < cluster_size) to = cg::this_cluster().map_shared_rank(to, lane);
+  }
+#endif
+  if (lane < cluster_size) *to = squares;
 }
 
-// The sum of the squares of all tiles in ascending order, whoever has them.
-template <bool kClusters>
-__device__ __forceinline__ float HeadSquares(const Shared& memory, int tiles,
-                                             int cluster_size) {
+// The sum of the squares of all tiles in ascending order.
+__device__ __forceinline__ float HeadSquares(const Shared& memory, int tiles) {
   float all = 0;
-  for (int first = 0; first < tiles; first += kMaxCluster) {
-    float of[kMaxCluster];  // asked for at once
-#pragma unroll
-    for (int i = 0; i < kMaxCluster; ++i) {
-      const int tile = first + i;
-      of[i] = 0.0f;
-      if (tile >= tiles) continue;
-      const float* at = memory.squares + tile / cluster_size;
-#if __CUDA_ARCH__ >= 900
-      if constexpr (kClusters) {
-        at = cg::this_cluster().map_shared_rank(at, tile % cluster_size);
-      }
-#endif
-      of[i] = *at;
-    }
-#pragma unroll
-    for (int i = 0; i < kMaxCluster; ++i) all += of[i];
-  }
+  for (int i = 0; i < tiles; ++i) all += memory.squares[i];
   return all;
 }
 
@@ -113,6 +103,9 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
   const bool exists = index < *rows.count;
 
   LetLaterStart();
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kClusters) cg::this_cluster().barrier_arrive();
+#endif
   TileShape shape;
   shape.keys = op.key_dim;
   shape.columns = op.value_dim;
@@ -144,6 +137,10 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
 
   WaitForEarlier();
   if (!exists) return;  // the whole cluster
+#if __CUDA_ARCH__ >= 900
+  // All its blocks have begun, so their memory may be written.
+  if constexpr (kClusters) cg::this_cluster().barrier_wait();
+#endif
   // Everything that the first tile needs is asked for at once.
   float w[4];
   LoadValues(op, value, shape.first_column, w);
@@ -195,7 +192,9 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
 #pragma unroll
     for (int j = 0; j < 4; ++j) sums_of[g][4 * c + j] = sums[j];
     __syncthreads();
-    if (thread < 32) FinishTile(sums_of, own, memory);
+    if (thread < 32) {
+      FinishTile<kClusters>(sums_of, own, tile_index, cluster_size, memory);
+    }
     shape.first_column = next_column;
     if (kAhead) {
       tile = next;
@@ -205,15 +204,11 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
       LoadValues(op, value, next_column, w);
     }
   }
-  __syncthreads();
 #if __CUDA_ARCH__ >= 900
   if constexpr (kClusters) cg::this_cluster().sync();
 #endif
-  const float all = HeadSquares<kClusters>(memory, tiles, cluster_size);
-#if __CUDA_ARCH__ >= 900
-  if constexpr (kClusters) cg::this_cluster().barrier_arrive();
-#endif
-  const float scale = HeadScale(op, all);
+  if constexpr (!kClusters) __syncthreads();
+  const float scale = HeadScale(op, HeadSquares(memory, tiles));
   for (int i = thread; i < own_tiles * kTileColumns; i += kTileThreads) {
     const int column = (i / kTileColumns * cluster_size + rank) * kTileColumns +
                        i % kTileColumns;
@@ -227,10 +222,6 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
     op.out[at] = out;
     StoreRounded(copy, at, out);
   }
-#if __CUDA_ARCH__ >= 900
-  // The others may still read this block's sums.
-  if constexpr (kClusters) cg::this_cluster().barrier_wait();
-#endif
 }
 
 // Blocks that share a head: as many as it has tiles while there are few rows,
@@ -266,7 +257,8 @@ cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
   shape.grid = dim3(static_cast<unsigned>(op.heads * cluster),
                     static_cast<unsigned>(max_rows));
   shape.block = dim3(kTileThreads);
-  shape.shared_bytes = Shared::Bytes(op.key_dim, own_tiles);
+  shape.shared_bytes =
+      Shared::Bytes(op.key_dim, own_tiles, ValueTiles(op.value_dim));
   shape.cluster = cluster;
   shape.overlap = overlap;
   shape.stream = stream;

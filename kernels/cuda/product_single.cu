@@ -13,30 +13,38 @@ constexpr int kGroup = 128;    // inputs that a warp reads at once
 constexpr int kMaxGroups = kMaxSingleInputs / kSlices / kGroup;
 constexpr int kMaxNormGroups = 2;  // of a slice, of normed rows
 
+// Of a slice of a normed row, when a row has that many.
+template <int kGroups>
+inline constexpr int kNormGroupsOf =
+    kGroups < kMaxNormGroups ? kGroups : kMaxNormGroups;
+
 // A warp's own inputs of the row: four a lane of each group.
+template <int kGroups>
 struct SliceInputs {
   __device__ __forceinline__ void Load(const float* x, int begin, int end) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
-    for (int j = 0; j < kMaxGroups; ++j) {
+    for (int j = 0; j < kGroups; ++j) {
       const int column = begin + j * kGroup + 4 * lane;
       v[j] = make_float4(0, 0, 0, 0);
       if (column < end)
         v[j] = __ldcg(reinterpret_cast<const float4*>(x + column));
     }
   }
-  float4 v[kMaxGroups];
+  float4 v[kGroups];
 };
 
 // 1 / rms of the row whose slices the warps hold: WarpNormStatistics's sums.
+template <int kGroups>
 __device__ __forceinline__ float RowScale(const Product& p,
-                                          const SliceInputs& inputs,
+                                          const SliceInputs<kGroups>& inputs,
                                           float (*squares)[32]) {
   const int slice = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  constexpr int kNormGroups = kNormGroupsOf<kGroups>;
   const int groups = p.weight.cols / kGroup / kSlices;
 #pragma unroll
-  for (int j = 0; j < kMaxNormGroups; ++j) {
+  for (int j = 0; j < kNormGroups; ++j) {
     if (j < groups) {
       squares[slice * groups + j][lane] = SumOfFour(
           inputs.v[j], [](float x, float sum) { return fmaf(x, x, sum); });
@@ -45,18 +53,19 @@ __device__ __forceinline__ float RowScale(const Product& p,
   __syncthreads();
   float sum = 0;
 #pragma unroll
-  for (int i = 0; i < kMaxNormGroups * kSlices; ++i) {
+  for (int i = 0; i < kNormGroups * kSlices; ++i) {
     if (i < groups * kSlices) sum += squares[i][lane];
   }
   return 1.0f /
          sqrtf(WarpSum(sum) / static_cast<float>(p.weight.cols) + p.norm.eps);
 }
 
-template <typename T, int kTiles, int kAhead>
+template <typename T, int kTiles, int kAhead, int kGroups>
 __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
     SingleProduct(const __grid_constant__ ProductSet set) {
-  __shared__ __align__(16) uint16_t left[kMaxSingleInputs];
-  __shared__ float squares[kMaxNormGroups * kSlices][32];
+  __shared__ __align__(16) uint16_t left[kGroups * kGroup * kSlices];
+  constexpr int kNormGroups = kNormGroupsOf<kGroups>;
+  __shared__ float squares[kNormGroups * kSlices][32];
   __shared__ float part[kSlices][kTiles * kOutputs];
 
   const bool second = static_cast<int>(blockIdx.x) >= set.first_tiles;
@@ -84,10 +93,10 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
   }
   SliceWeights<kTiles, kAhead> weights;
   weights.Load(rows, int64_t{8} * stride, begin, end);
-  float4 norm_weight[kMaxNormGroups] = {};
+  float4 norm_weight[kNormGroups] = {};
   if (p.normed) {
 #pragma unroll
-    for (int j = 0; j < kMaxNormGroups; ++j) {
+    for (int j = 0; j < kNormGroups; ++j) {
       const int column = begin * kChunk + j * kGroup + 4 * lane;
       if (column < end * kChunk) {
         norm_weight[j] =
@@ -101,14 +110,14 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
 
   WaitForEarlier();
   if (!exists) return;
-  SliceInputs inputs;
+  SliceInputs<kGroups> inputs;
   inputs.Load(x, begin * kChunk, end * kChunk);
   FinishInputs finish;
   if (finishes) finish = LoadFinishInputs(p.finish, out_row, output);
   if (p.normed) {
     const float scale = RowScale(p, inputs, squares);
 #pragma unroll
-    for (int j = 0; j < kMaxNormGroups; ++j) {
+    for (int j = 0; j < kNormGroups; ++j) {
       float4& v = inputs.v[j];
       v.x = v.x * scale * norm_weight[j].x;
       v.y = v.y * scale * norm_weight[j].y;
@@ -117,7 +126,7 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
     }
   }
 #pragma unroll
-  for (int j = 0; j < kMaxGroups; ++j) {
+  for (int j = 0; j < kGroups; ++j) {
     const int column = begin * kChunk + j * kGroup + 4 * lane;
     const float4& v = inputs.v[j];
     if (column < end * kChunk) {
@@ -185,10 +194,19 @@ bool Takes(const Product& p) {
 template <typename T>
 cudaError_t LaunchTyped(const ProductSet& set, bool swiglu,
                         const LaunchShape& shape) {
-  const bool wide = set.products[0].weight.stride > 2 * kSlices * kChunk;
-  if (swiglu) return Launch(shape, SingleProduct<T, 2, 2>, set);
-  return wide ? Launch(shape, SingleProduct<T, 1, 4>, set)
-              : Launch(shape, SingleProduct<T, 1, 2>, set);
+  const int groups =
+      static_cast<int>(Blocks(set.products[0].weight.stride, kGroup * kSlices));
+  switch (groups) {
+    case 1:
+      return swiglu ? Launch(shape, SingleProduct<T, 2, 2, 1>, set)
+                    : Launch(shape, SingleProduct<T, 1, 2, 1>, set);
+    case 2:
+      return swiglu ? Launch(shape, SingleProduct<T, 2, 2, 2>, set)
+                    : Launch(shape, SingleProduct<T, 1, 4, 2>, set);
+    default:
+      return swiglu ? Launch(shape, SingleProduct<T, 2, 2, kMaxGroups>, set)
+                    : Launch(shape, SingleProduct<T, 1, 4, kMaxGroups>, set);
+  }
 }
 
 }  // namespace
