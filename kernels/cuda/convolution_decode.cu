@@ -9,6 +9,8 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kLanes = 32;
+constexpr int kFewRowsWarps = 8;  // of a block, up to kFewRows rows
+constexpr int kFewRows = 8;
 constexpr int kMaxLevels = 40;  // as Validate allows
 
 // Everything that does not depend on this step's input is read and summed
@@ -140,7 +142,10 @@ __global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const int index = static_cast<int>(blockIdx.y);
-  LetLaterStart();
+  // The products behind stream their weights at once: with few rows they may,
+  // many rows' states would have to wait for them.
+  constexpr bool kFew = kWarps == kFewRowsWarps;
+  if (kFew) LetLaterStart();
   const bool exists = index < *rows.count;
   Row at;
   at.channel = (static_cast<int>(blockIdx.x) * kLanes + lane) * V;
@@ -173,6 +178,7 @@ __global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
     }
   }
   __syncthreads();
+  if (!kFew) LetLaterStart();
   WaitForEarlier();
   if (!exists || warp != 0) return;
   // One warp is left, which has the block's channels.
@@ -243,12 +249,12 @@ cudaError_t LaunchDecode(const ShortConvolution* short_conv,
                     static_cast<unsigned>(max_rows));
   shape.overlap = overlap;
   shape.stream = stream;
-  constexpr int kFewRows = 8;
   if (!wide) {
     return LaunchOf<1, 4>(short_conv, hierarchical, copies, rows, shape);
   }
   return max_rows <= kFewRows
-             ? LaunchOf<4, 8>(short_conv, hierarchical, copies, rows, shape)
+             ? LaunchOf<4, kFewRowsWarps>(short_conv, hierarchical, copies,
+                                          rows, shape)
              : LaunchOf<4, 4>(short_conv, hierarchical, copies, rows, shape);
 }
 

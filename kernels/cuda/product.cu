@@ -76,6 +76,32 @@ __global__ void __launch_bounds__(256)
   }
 }
 
+__device__ __forceinline__ void LoadNorm(const Norm& norm, int column,
+                                         float4* weights, float4* biases) {
+  const float* const w = norm.weight + column;
+  *weights = make_float4(w[0], w[1], w[2], w[3]);
+  if (norm.kind != NormKind::kLayer) return;
+  const float* const b = norm.bias + column;
+  *biases = make_float4(b[0], b[1], b[2], b[3]);
+}
+__device__ __forceinline__ float4 Normalize(const Norm& norm,
+                                            const NormStatistics& statistics,
+                                            float4 x, float4 weights,
+                                            float4 biases) {
+  const auto one = [&](float value, float weight, float bias) {
+    const float y = (value - statistics.mean) * statistics.scale * weight;
+    return norm.kind == NormKind::kLayer ? y + bias : y;
+  };
+  return make_float4(
+      one(x.x, weights.x, biases.x), one(x.y, weights.y, biases.y),
+      one(x.z, weights.z, biases.z), one(x.w, weights.w, biases.w));
+}
+template <typename T>
+__device__ __forceinline__ void StoreFour(uint16_t* to, float4 v) {
+  *reinterpret_cast<uint2*>(to) =
+      make_uint2(Round2<T>(v.x, v.y), Round2<T>(v.z, v.w));
+}
+
 // A block rounds one row; each of its warps takes the statistics for itself.
 // Row i of a dense range, or the i-th of the listed ones that exist.
 template <typename T>
@@ -84,17 +110,30 @@ __global__ void __launch_bounds__(kThreads)
   LetLaterStart();
   const int i = static_cast<int>(blockIdx.x);
   const bool exists = p.count == nullptr || i < *p.count;
+  const bool aligned = RowsAligned(p);
+  int column = static_cast<int>(threadIdx.x) * 4;
+  const bool whole = aligned && column + 4 <= p.weight.cols;
+  const float* x = p.x;
+  float4 weights = {};
+  float4 biases = {};
+  if (exists) {
+    x += RowAt(p.in_rows, first_row + i) * p.x_stride;
+    if (p.normed && whole) LoadNorm(p.norm, column, &weights, &biases);
+  }
   WaitForEarlier();
   if (!exists) return;
-  const float* x = p.x + RowAt(p.in_rows, first_row + i) * p.x_stride;
+  float4 first = {};
+  if (whole) first = __ldcg(reinterpret_cast<const float4*>(x + column));
   NormStatistics statistics;
   if (p.normed) statistics = WarpNormStatistics(x, p.weight.cols, p.norm);
-  const bool aligned = RowsAligned(p);
-  for (int column = static_cast<int>(threadIdx.x) * 4; column < p.weight.stride;
-       column += kThreads * 4) {
-    const float4 v = LeftFour(p, x, statistics, column, aligned);
-    *reinterpret_cast<uint2*>(left + int64_t{i} * p.weight.stride + column) =
-        make_uint2(Round2<T>(v.x, v.y), Round2<T>(v.z, v.w));
+  uint16_t* const out = left + int64_t{i} * p.weight.stride;
+  if (whole) {  // the only round of rows up to 1,024 wide
+    if (p.normed) first = Normalize(p.norm, statistics, first, weights, biases);
+    StoreFour<T>(out + column, first);
+    column += kThreads * 4;
+  }
+  for (; column < p.weight.stride; column += kThreads * 4) {
+    StoreFour<T>(out + column, LeftFour(p, x, statistics, column, aligned));
   }
 }
 

@@ -164,10 +164,15 @@ struct FinishInputs {
   float candidate = 0;
   float gate = 0;
 };
-__device__ __forceinline__ FinishInputs
-LoadFinishInputs(const FinishArguments& f, int64_t row, int column) {
+// Asks for the bias of a column.
+__device__ __forceinline__ float LoadBias(const FinishArguments& f,
+                                          int column) {
+  return f.kind == Finish::kStore && f.bias != nullptr ? f.bias[column] : 0.0f;
+}
+__device__ __forceinline__ FinishInputs LoadFinishInputs(
+    const FinishArguments& f, int64_t row, int column, float bias) {
   FinishInputs in;
-  if (f.kind == Finish::kStore && f.bias != nullptr) in.bias = f.bias[column];
+  in.bias = bias;
   if (f.kind == Finish::kResidual || f.kind == Finish::kGated) {
     in.residual = __ldcg(f.residual + row * f.out_stride + column);
   }
@@ -216,8 +221,8 @@ __device__ __forceinline__ void StoreFinished(const FinishArguments& f,
 
 __device__ __forceinline__ void FinishOne(const FinishArguments& f, int64_t row,
                                           int column, float s, float s2) {
-  f.out[row * f.out_stride + column] =
-      FinishValue(f, LoadFinishInputs(f, row, column), s, s2);
+  f.out[row * f.out_stride + column] = FinishValue(
+      f, LoadFinishInputs(f, row, column, LoadBias(f, column)), s, s2);
 }
 
 }  // namespace chela::cuda

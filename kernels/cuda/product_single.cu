@@ -107,13 +107,14 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
   const float* const x = p.x + RowAt(p.in_rows, 0) * p.x_stride;
   const int64_t out_row = RowAt(p.out_rows, 0);
   const bool exists = *p.count > 0;
+  const float bias = finishes ? LoadBias(p.finish, output) : 0.0f;
 
   WaitForEarlier();
   if (!exists) return;
   SliceInputs<kGroups> inputs;
   inputs.Load(x, begin * kChunk, end * kChunk);
   FinishInputs finish;
-  if (finishes) finish = LoadFinishInputs(p.finish, out_row, output);
+  if (finishes) finish = LoadFinishInputs(p.finish, out_row, output, bias);
   if (p.normed) {
     const float scale = RowScale(p, inputs, squares);
 #pragma unroll

@@ -5,67 +5,12 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product_kernels.h"
 #include "kernels/cuda/product_math.cuh"
+#include "kernels/cuda/weight_ring.cuh"
 
 namespace chela::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kTile = 16;  // outputs of one instruction
-// Bytes of a staged chunk's row: 128 and 16 that spread the banks.
-constexpr int kStagePitch = kChunk * 2 + 16;
-
-__device__ __forceinline__ void CopyAsync(uint32_t to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from)
-               : "memory");
-}
-__device__ __forceinline__ void CommitCopies() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int kPending>
-__device__ __forceinline__ void WaitForCopies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
-// A warp's own ring of kStages chunks of its 16 kTiles weight rows.
-template <int kTiles, int kStages>
-struct WeightRing {
-  static constexpr int kStageBytes = kTiles * kTile * kStagePitch;
-  static constexpr int kBytes = kStages * kStageBytes;
-
-  unsigned char* memory;
-  const uint16_t* rows[kTiles];  // the first of each tile, at this lane's part
-  int64_t stride;
-
-  // Asks for a chunk; a group of copies even if there is none.
-  __device__ __forceinline__ void Ask(int chunk, int begin, int end) const {
-    if (chunk < end) {
-      const int lane = static_cast<int>(threadIdx.x) % 32;
-      unsigned char* const stage =
-          memory + (chunk - begin) % kStages * kStageBytes;
-      const uint32_t to =
-          static_cast<uint32_t>(__cvta_generic_to_shared(stage)) +
-          lane / 8 * kStagePitch + lane % 8 * 16;
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        const uint16_t* const from = rows[tile] + chunk * kChunk;
-#pragma unroll
-        for (int i = 0; i < kTile; i += 4) {
-          CopyAsync(to + (tile * kTile + i) * kStagePitch, from + i * stride);
-        }
-      }
-    }
-    CommitCopies();
-  }
-
-  // 16 bytes of a tile's row.
-  __device__ __forceinline__ uint4 At(int chunk, int begin, int row,
-                                      int byte) const {
-    return *reinterpret_cast<const uint4*>(
-        memory + (chunk - begin) % kStages * kStageBytes + row * kStagePitch +
-        byte);
-  }
-};
-
 // A lane's part of half a chunk of the left operand's rows.
 template <int kRowTiles>
 struct LeftHalf {
@@ -109,7 +54,8 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
   constexpr int kOutputs = kTiles * kTile;
   constexpr int kPitch = kOutputs + 4;  // of a row of sums; spreads the banks
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ int32_t row_of[kRows];
+  __shared__ int32_t row_of[kRows];  // of the left operand
+  __shared__ int32_t out_row_of[kRows];
 
   const bool second = static_cast<int>(blockIdx.x) >= set.first_tiles;
   const Product& p = set.products[second ? 1 : 0];
@@ -143,9 +89,16 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
   const int count = min(*p.count - first_row, kRows);
   // Rows that are not there read one that is, so that loads need no branch.
   if (thread < kRows && count > 0) {
-    row_of[thread] = static_cast<int32_t>(
-        RowAt(p.in_rows, first_row + (thread < count ? thread : 0)));
+    const int row = first_row + (thread < count ? thread : 0);
+    row_of[thread] = static_cast<int32_t>(RowAt(p.in_rows, row));
+    out_row_of[thread] = static_cast<int32_t>(RowAt(p.out_rows, row));
   }
+  // A thread finishes one output of every kRowStep-th row.
+  constexpr int kRowStep = kThreads / kOwn;
+  constexpr int kRounds = (kRows + kRowStep - 1) / kRowStep;
+  const int own = thread % kOwn;
+  const int output = block * kOwn + own;
+  const float bias = output < outputs ? LoadBias(p.finish, output) : 0.0f;
   __syncthreads();
   const uint16_t* left[kRowTiles];
   if (count > 0) {
@@ -201,26 +154,31 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
       at[kPitch + 8] = sums[k][r][3];
     }
   }
+  // All that a thread finishes with is asked for at once.
+  FinishInputs inputs[kRounds];
+#pragma unroll
+  for (int j = 0; j < kRounds; ++j) {
+    const int m = thread / kOwn + j * kRowStep;
+    if (m < count && output < outputs) {
+      inputs[j] = LoadFinishInputs(p.finish, out_row_of[m], output, bias);
+    }
+  }
   __syncthreads();
-#pragma unroll 2
-  for (int i = thread; i < kRows * kOwn; i += kThreads) {
-    const int m = i / kOwn;
-    const int own = i % kOwn;
-    const int output = block * kOwn + own;
-    if (m >= count || output >= outputs) continue;
+#pragma unroll
+  for (int j = 0; j < kRounds; ++j) {
+    const int m = thread / kOwn + j * kRowStep;
+    if (m >= count || output >= outputs) break;
     float slices[kSlices];
     float other[kSlices];
 #pragma unroll
-    for (int j = 0; j < kSlices; ++j) {
-      const float* const from = part + (j * kRows + m) * kPitch + own;
-      slices[j] = from[0];
-      if constexpr (kSwiglu) other[j] = from[kTile];
+    for (int i = 0; i < kSlices; ++i) {
+      const float* const from = part + (i * kRows + m) * kPitch + own;
+      slices[i] = from[0];
+      if constexpr (kSwiglu) other[i] = from[kTile];
     }
-    const int64_t row = RowAt(p.out_rows, first_row + m);
-    StoreFinished<T>(
-        p.finish, row, output,
-        FinishValue(p.finish, LoadFinishInputs(p.finish, row, output),
-                    AddSlices(slices), kSwiglu ? AddSlices(other) : 0.0f));
+    StoreFinished<T>(p.finish, out_row_of[m], output,
+                     FinishValue(p.finish, inputs[j], AddSlices(slices),
+                                 kSwiglu ? AddSlices(other) : 0.0f));
   }
 }
 
