@@ -11,6 +11,7 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+
 // A lane's part of half a chunk of the left operand's rows.
 template <int kRowTiles>
 struct LeftHalf {
