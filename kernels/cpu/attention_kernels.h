@@ -45,6 +45,9 @@ void AttentionBlock(const AttentionTile& tile, int64_t key, int64_t column) {
       s[i][v] = tile.fresh ? Set(0.0f)
                            : LoadAt(state + i * tile.state_stride + v * kLanes,
                                     left - v * kLanes);
+      // The next block of keys: several streams of a few lines each are more
+      // than the processor sees through by itself.
+      Prefetch(state + (Keys + i) * tile.state_stride + v * kLanes);
     }
   }
   const F decay = Set(tile.decay);
