@@ -2,6 +2,6 @@
 # lint.sh: shellcheck over every script, promtool over Prometheus' files.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-shellcheck deploy/scripts/*.sh tests/gpu/*.sh .ci/run
+shellcheck deploy/scripts/*.sh tests/bench/*.sh tests/gpu/*.sh .ci/run
 promtool check config deploy/prometheus/prometheus.yml
 promtool test rules deploy/prometheus/alerts_test.yml

@@ -15,12 +15,18 @@ constexpr int64_t kTokensPerTile = 64;
 constexpr int64_t kLongSegment = 16;
 constexpr int64_t kColumnsPerTile = 64;
 
-// phi(q), phi(k) and w of every row of the step.
-struct Inputs {
+// phi(q), phi(k), w and o of every row of the step, in working memory.
+struct Rows {
   float* q;
   float* k;
   float* w;
+  float* o;
 };
+
+// Floats from one row to the next: an odd number of cache lines, so that the
+// rows of a tile fall into different sets of the first-level cache, which rows
+// of a power of two bytes would not.
+int64_t RowFloats(int64_t width) { return ((width + 15) / 16 | 1) * 16; }
 
 // Value columns of one task. Columns do not meet, so this changes no bit.
 int64_t ColumnsPerTask(const LinearAttention& op, const StepRows& step,
@@ -44,12 +50,15 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
   const int64_t rows = step_.rows;
   const int64_t keys = int64_t{op.heads} * op.key_dim;
   const int64_t values = int64_t{op.heads} * op.value_dim;
-  float* room = activations_.Get<float>(rows * (2 * keys + values));
+  const int64_t key_stride = RowFloats(keys);
+  const int64_t value_stride = RowFloats(values);
+  float* room = activations_.Get<float>(2 * rows * (key_stride + value_stride));
   if (room == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat("CPU memory: none for ", rows, " rows of attention"));
   }
-  const Inputs in{room, room + rows * keys, room + 2 * rows * keys};
+  float* const w = room + 2 * rows * key_stride;
+  const Rows at{room, room + rows * key_stride, w, w + rows * value_stride};
 
   const auto make_inputs =
       kernels_.attention_input[static_cast<int>(op.feature_map)];
@@ -63,9 +72,9 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
                    .q_bias = op.q_bias,
                    .k_scale = op.k_scale,
                    .k_bias = op.k_bias,
-                   .q = in.q + row * keys,
-                   .k = in.k + row * keys,
-                   .w = in.w + row * values});
+                   .q = at.q + row * key_stride,
+                   .k = at.k + row * key_stride,
+                   .w = at.w + row * value_stride});
     }
   });
 
@@ -86,15 +95,15 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
            .columns = std::min(columns, op.value_dim - first_column),
            .decay = op.decay == nullptr ? 1.0f : op.decay[head],
            .fresh = segment.position == 0 && t == 0,
-           .q = in.q + row * keys + key,
-           .k = in.k + row * keys + key,
-           .key_stride = keys,
-           .w = in.w + row * values + column,
-           .value_stride = values,
+           .q = at.q + row * key_stride + key,
+           .k = at.k + row * key_stride + key,
+           .key_stride = key_stride,
+           .w = at.w + row * value_stride + column,
+           .value_stride = value_stride,
            .state = op.state.data + segment.slot * op.state.slot_stride +
                     key * op.value_dim + first_column,
            .state_stride = op.value_dim,
-           .o = op.out + row * values + column});
+           .o = at.o + row * value_stride + column});
     }
   };
   const auto tasks =
@@ -111,7 +120,8 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
            .eps = op.norm_eps,
            .reset = op.reset.data + row * op.reset.stride + column,
            .weight = op.norm_weight + column,
-           .o = op.out + row * values + column});
+           .o = at.o + row * value_stride + column,
+           .out = op.out + row * values + column});
     }
   });
   return absl::OkStatus();

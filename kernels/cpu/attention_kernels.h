@@ -11,8 +11,12 @@
 namespace chela::CHELA_KERNEL_SET {
 namespace {
 
-// Key rows by vectors of value columns of S that stay in registers.
+// Key rows by vectors of value columns of S that stay in registers. More keys
+// load w and o less often, which is what many tokens gain by; one token is
+// bound by memory, and reads better in fewer streams. o gathers its terms key
+// by key either way.
 constexpr int kStateKeys = kLanes == 1 ? 1 : 4;
+constexpr int kStateKeysOfMany = kLanes == 16 ? 8 : kStateKeys;
 constexpr int kStateVectors = 2;
 
 inline F Identity(F x) { return x; }
@@ -45,6 +49,9 @@ void AttentionBlock(const AttentionTile& tile, int64_t key, int64_t column) {
       s[i][v] = tile.fresh ? Set(0.0f)
                            : LoadAt(state + i * tile.state_stride + v * kLanes,
                                     left - v * kLanes);
+      // The next block of keys: several streams of a few lines each are more
+      // than the processor sees through by itself.
+      Prefetch(state + (Keys + i) * tile.state_stride + v * kLanes);
     }
   }
   const F decay = Set(tile.decay);
@@ -85,12 +92,21 @@ void AttentionKeys(const AttentionTile& tile, int64_t key) {
   }
 }
 
+template <int Keys>
 void AttentionColumns(const AttentionTile& tile) {
   int64_t key = 0;
-  for (; key + kStateKeys <= tile.key_dim; key += kStateKeys) {
-    AttentionKeys<kStateKeys>(tile, key);
+  for (; key + Keys <= tile.key_dim; key += Keys) {
+    AttentionKeys<Keys>(tile, key);
   }
   for (; key < tile.key_dim; ++key) AttentionKeys<1>(tile, key);
+}
+
+void RunAttentionTile(const AttentionTile& tile) {
+  if (tile.tokens > 1) {
+    AttentionColumns<kStateKeysOfMany>(tile);
+  } else {
+    AttentionColumns<kStateKeys>(tile);
+  }
 }
 
 void AttentionOutput(const AttentionOutputRow& row) {
@@ -100,7 +116,7 @@ void AttentionOutput(const AttentionOutputRow& row) {
     const int64_t left = row.value_dim - j;
     const F o =
         Mul(Mul(LoadAt(row.o + j, left), scale), LoadAt(row.weight + j, left));
-    StoreAt(row.o + j, Mul(Silu(LoadAt(row.reset + j, left)), o), left);
+    StoreAt(row.out + j, Mul(Silu(LoadAt(row.reset + j, left)), o), left);
   }
 }
 
@@ -108,7 +124,7 @@ constexpr void FillAttentionKernels(CpuKernelTable* table) {
   table->attention_input[0] = AttentionInput<Elu1>;
   table->attention_input[1] = AttentionInput<Silu>;
   table->attention_input[2] = AttentionInput<Identity>;
-  table->attention_tile = AttentionColumns;
+  table->attention_tile = RunAttentionTile;
   table->attention_output = AttentionOutput;
 }
 

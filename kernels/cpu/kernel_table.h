@@ -111,13 +111,14 @@ struct AttentionTile {
   float* o = nullptr;
 };
 
-// One head of one row: o = SiLU(reset) . RMSNorm(o) . weight, in place.
+// One head of one row: out = SiLU(reset) . RMSNorm(o) . weight.
 struct AttentionOutputRow {
   int64_t value_dim = 0;
   float eps = 0;
   const float* reset = nullptr;
   const float* weight = nullptr;
-  float* o = nullptr;
+  const float* o = nullptr;
+  float* out = nullptr;  // may be o
 };
 
 // One function per kernel, all compiled for one instruction set. A function

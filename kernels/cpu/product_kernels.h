@@ -86,15 +86,12 @@ struct I8Format : Bf16Format {
   static constexpr int64_t kStepBytes = kPanelColumns * 2;
 
   static Right LoadRight(const unsigned char* step, int vector) {
-    const Pairs pairs = LoadI8Pairs(
-        reinterpret_cast<const signed char*>(step + vector * kLanes * 2));
+    const auto* bytes =
+        reinterpret_cast<const signed char*>(step + vector * kLanes * 2);
 #ifdef __AVX512BF16__
-    const __m512i low =
-        _mm512_maskz_srli_epi32(0xffff, _mm512_castps_si512(pairs.even), 16);
-    return reinterpret_cast<__m512bh>(
-        _mm512_or_si512(low, _mm512_castps_si512(pairs.odd)));
+    return LoadI8AsBf16(bytes);
 #else
-    return pairs;
+    return LoadI8Pairs(bytes);
 #endif
   }
   static float Element(const unsigned char* panel, int64_t column, int64_t k) {

@@ -54,12 +54,6 @@ void UpdateRing(const ShortConvolution& op, const Segment& segment) {
 absl::Status CpuBackend::Run(const ShortConvolution& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
   const int64_t width = op.width;
-  ForRanges(step_.rows, width, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      NormalizeTo(op.norm, op.x + row * width, width, op.u + row * width);
-    }
-  });
-
   const auto inputs_size = static_cast<int64_t>(op.taps);
   const float** inputs = pointers_.Get<const float*>(step_.rows * inputs_size);
   if (inputs == nullptr && step_.rows > 0) {
@@ -71,20 +65,41 @@ absl::Status CpuBackend::Run(const ShortConvolution& op) {
                  inputs + (segment.first_row + row) * inputs_size);
     }
   }
-  ForRanges(step_.rows, width * (op.taps + 4) / 4,
-            [&](int64_t begin, int64_t end) {
-              for (int64_t row = begin; row < end; ++row) {
-                kernels_.short_convolution({.width = width,
-                                            .taps = op.taps,
-                                            .u = inputs + row * inputs_size,
-                                            .weight = op.weight,
-                                            .bias = op.bias,
-                                            .a = op.a + row * width});
-              }
-            });
-  if (op.taps == 1) return absl::OkStatus();
+  const auto normalize = [&](int64_t row) {
+    NormalizeTo(op.norm, op.x + row * width, width, op.u + row * width);
+  };
+  const auto convolve = [&](int64_t row) {
+    kernels_.short_convolution({.width = width,
+                                .taps = op.taps,
+                                .u = inputs + row * inputs_size,
+                                .weight = op.weight,
+                                .bias = op.bias,
+                                .a = op.a + row * width});
+  };
+  const int64_t norm_work = width;
+  const int64_t convolution_work = width * (op.taps + 4) / 4;
   const auto segments = static_cast<int64_t>(step_.segments.size());
-  ForRanges(segments, width, [&](int64_t begin, int64_t end) {
+  if (segments == step_.rows) {
+    // No row reads another one's u: each goes through all of it.
+    ForRanges(segments, 2 * norm_work + convolution_work,
+              [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; ++i) {
+                  const Segment& segment = step_.segments[i];
+                  normalize(segment.first_row);
+                  convolve(segment.first_row);
+                  if (op.taps > 1) UpdateRing(op, segment);
+                }
+              });
+    return absl::OkStatus();
+  }
+  ForRanges(step_.rows, norm_work, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) normalize(row);
+  });
+  ForRanges(step_.rows, convolution_work, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) convolve(row);
+  });
+  if (op.taps == 1) return absl::OkStatus();
+  ForRanges(segments, norm_work, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) UpdateRing(op, step_.segments[i]);
   });
   return absl::OkStatus();

@@ -93,6 +93,18 @@ inline Pairs LoadI8Pairs(const signed char* p) {
   return {_mm512_maskz_cvtepi32_ps(0xffff, even),
           _mm512_maskz_cvtepi32_ps(0xffff, odd)};
 }
+#ifdef __AVX512BF16__
+// 32 integers in their order; a bf16 holds each exactly.
+inline __m512bh LoadI8AsBf16(const signed char* p) {
+  const auto floats = [](const signed char* from) {
+    return _mm512_maskz_cvtepi32_ps(
+        0xffff,
+        _mm512_maskz_cvtepi8_epi32(
+            0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  };
+  return _mm512_maskz_cvtne2ps_pbh(0xffffffff, floats(p + 16), floats(p));
+}
+#endif
 inline F LoadF16(const uint16_t* p) {
   return _mm512_maskz_cvtph_ps(
       0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

@@ -62,14 +62,14 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
        ++copy) {
     CHELA_RETURN_IF_ERROR(workload->AddCopy(copy));
   }
-  for (int32_t row = 0; row < options.max_batch; ++row) {
+  const int32_t rows = std::max(options.max_batch, options.base_batch);
+  for (int32_t row = 0; row < rows; ++row) {
     SamplingParams params;
     params.temperature = options.temperature;
     params.seed = static_cast<uint64_t>(row);
     workload->samplers_.emplace_back(params);
   }
-  workload->logits_.resize(int64_t{options.max_batch} *
-                           workload->config().vocab_size);
+  workload->logits_.resize(int64_t{rows} * workload->config().vocab_size);
   return workload;
 }
 
@@ -79,17 +79,18 @@ absl::Status DecodeWorkload::AddCopy(uint64_t seed) {
           ? Weights::Random(*backend_, options_.config, seed, options_.matrices)
           : Weights::Load(*backend_, options_.model_dir, options_.matrices);
   if (!weights.ok()) return weights.status();
-  absl::StatusOr<std::unique_ptr<ChelaModel>> model =
-      ChelaModel::Create(*backend_, *std::move(weights),
-                         std::max(options_.max_batch, options_.max_chunk));
+  absl::StatusOr<std::unique_ptr<ChelaModel>> model = ChelaModel::Create(
+      *backend_, *std::move(weights),
+      std::max({options_.max_batch, options_.base_batch, options_.max_chunk}));
   if (!model.ok()) return model.status();
+  const int32_t slots = options_.max_batch + options_.base_batch;
   absl::StatusOr<std::unique_ptr<StatePool>> pool =
-      StatePool::Create(*backend_, (*model)->config(), options_.max_batch);
+      StatePool::Create(*backend_, (*model)->config(), slots);
   if (!pool.ok()) return pool.status();
   Copy copy;
   copy.model = *std::move(model);
   copy.pool = *std::move(pool);
-  for (int32_t i = 0; i < options_.max_batch; ++i) {
+  for (int32_t i = 0; i < slots; ++i) {
     absl::StatusOr<StatePool::Slot> slot = copy.pool->Acquire();
     if (!slot.ok()) return slot.status();
     copy.slots.push_back(*std::move(slot));
@@ -98,40 +99,42 @@ absl::Status DecodeWorkload::AddCopy(uint64_t seed) {
   return absl::OkStatus();
 }
 
-absl::Status DecodeWorkload::Seed(int32_t batch, int64_t position, bool spread,
-                                  int64_t period) {
+absl::Status DecodeWorkload::Seed(const Sequences& sequences, Set set) {
   const std::vector<float> state =
       SeededState(copies_[0].pool->layout().slot_floats);
   for (Copy& copy : copies_) {
-    for (int32_t row = 0; row < batch; ++row) {
-      CHELA_RETURN_IF_ERROR(copy.pool->Restore(
-          std::as_bytes(std::span<const float>(state)), copy.slots[row]));
+    for (int32_t row = 0; row < sequences.batch; ++row) {
+      CHELA_RETURN_IF_ERROR(
+          copy.pool->Restore(std::as_bytes(std::span<const float>(state)),
+                             copy.slots[FirstSlot(set) + row]));
     }
   }
-  SetPositions(batch, position, spread, period);
+  SetPositions(sequences, set);
   return absl::OkStatus();
 }
 
-void DecodeWorkload::SetPositions(int32_t batch, int64_t position, bool spread,
-                                  int64_t period) {
+void DecodeWorkload::SetPositions(const Sequences& sequences, Set set) {
   std::mt19937 random(7);
   for (Copy& copy : copies_) {
-    copy.plan = StepPlan();
-    copy.step = 0;
-    for (int32_t row = 0; row < batch; ++row) {
+    Place& place = copy.places[set];
+    place = Place();
+    for (int32_t row = 0; row < sequences.batch; ++row) {
       Segment segment;
-      segment.slot = copy.slots[row].id();
+      segment.slot = copy.slots[FirstSlot(set) + row].id();
       segment.first_row = row;
       segment.rows = 1;
-      segment.position = position + (spread ? row * period / batch : 0);
-      copy.plan.segments.push_back(segment);
-      copy.plan.tokens.push_back(
+      segment.position =
+          sequences.position +
+          (sequences.spread ? row * sequences.period / sequences.batch : 0);
+      place.plan.segments.push_back(segment);
+      place.plan.tokens.push_back(
           static_cast<int32_t>(random() % config().vocab_size));
-      copy.plan.logits_rows.push_back(row);
+      place.plan.logits_rows.push_back(row);
     }
   }
-  turn_ = 0;
-  period_ = period;
+  turns_[set] = 0;
+  if (set == kBase) return;
+  period_ = sequences.period;
   sampling_seconds_ = 0;
   steps_ = 0;
   if (timer_ != nullptr) timer_->Clear();
@@ -155,52 +158,61 @@ int32_t DecodeWorkload::Sample(int64_t row, int64_t draw) {
       .token;
 }
 
-absl::Status DecodeWorkload::Step() {
+absl::Status DecodeWorkload::Step(Set set) {
   const auto start = Clock::now();
-  Copy& copy = copies_[turn_];
-  turn_ = (turn_ + 1) % copies_.size();
+  size_t& turn = turns_[set];
+  Copy& copy = copies_[turn];
+  Place& place = copy.places[set];
+  turn = (turn + 1) % copies_.size();
   double sampling = 0;
-  CHELA_RETURN_IF_ERROR(RunStep(copy, &sampling));
-  for (Segment& segment : copy.plan.segments) ++segment.position;
+  CHELA_RETURN_IF_ERROR(RunStep(copy, place, &sampling));
+  for (Segment& segment : place.plan.segments) ++segment.position;
+  const int64_t phase = place.step++ % period_;
+  if (set == kBase) {
+    if (timer_ != nullptr) timer_->DropStep();
+    return absl::OkStatus();
+  }
   sampling_seconds_ += sampling;
   ++steps_;
-  const int64_t phase = copy.step++ % period_;
   if (timer_ != nullptr) timer_->EndStep(phase, SecondsSince(start), sampling);
   return absl::OkStatus();
 }
 
-absl::Status DecodeWorkload::RunStep(Copy& copy, double* sampling_seconds) {
-  const size_t rows = copy.plan.tokens.size();
+absl::Status DecodeWorkload::RunStep(Copy& copy, Place& place,
+                                     double* sampling_seconds) {
+  const size_t rows = place.plan.tokens.size();
   const std::span<float> logits =
       std::span<float>(logits_).first(rows * config().vocab_size);
-  if (copy.model->draws_tokens()) return StepWithDraws(copy, logits);
-  CHELA_RETURN_IF_ERROR(copy.model->Forward(copy.plan, *copy.pool, logits));
+  if (copy.model->draws_tokens()) return StepWithDraws(copy, place, logits);
+  CHELA_RETURN_IF_ERROR(copy.model->Forward(place.plan, *copy.pool, logits));
   const auto start = Clock::now();
   for (size_t row = 0; row < rows; ++row) {
-    copy.plan.tokens[row] = Sample(static_cast<int64_t>(row), copy.step);
+    place.plan.tokens[row] = Sample(static_cast<int64_t>(row), place.step);
   }
   *sampling_seconds = SecondsSince(start);
   return absl::OkStatus();
 }
 
-absl::Status DecodeWorkload::StepWithDraws(Copy& copy,
+absl::Status DecodeWorkload::StepWithDraws(Copy& copy, Place& place,
                                            std::span<float> logits) {
-  const size_t rows = copy.plan.tokens.size();
-  copy.plan.draws.resize(rows);
+  const size_t rows = place.plan.tokens.size();
+  place.plan.draws.resize(rows);
   for (size_t row = 0; row < rows; ++row) {
-    copy.plan.draws[row] = {static_cast<float>(options_.temperature),
-                            UniformDraw(row, 0, copy.step)};
+    place.plan.draws[row] = {static_cast<float>(options_.temperature),
+                             UniformDraw(row, 0, place.step)};
   }
   drawn_.resize(rows);
   CHELA_RETURN_IF_ERROR(
-      copy.model->Forward(copy.plan, *copy.pool, logits, drawn_));
-  copy.plan.tokens = drawn_;
+      copy.model->Forward(place.plan, *copy.pool, logits, drawn_));
+  place.plan.tokens = drawn_;
   return absl::OkStatus();
 }
 
 absl::Status DecodeWorkload::Prefill(int64_t tokens, int64_t chunk) {
-  Copy& copy = copies_[turn_];
-  turn_ = (turn_ + 1) % copies_.size();
+  const auto start = Clock::now();
+  size_t& turn = turns_[kMeasured];
+  Copy& copy = copies_[turn];
+  turn = (turn + 1) % copies_.size();
   std::mt19937 random(11);
   for (int64_t done = 0; done < tokens; done += chunk) {
     StepPlan plan;
@@ -219,7 +231,11 @@ absl::Status DecodeWorkload::Prefill(int64_t tokens, int64_t chunk) {
         plan, *copy.pool,
         std::span<float>(logits_).first(last ? config().vocab_size : 0)));
   }
+  const auto drawing = Clock::now();
   Sample(0, 0);
+  if (timer_ != nullptr) {
+    timer_->EndStep(0, SecondsSince(start), SecondsSince(drawing));
+  }
   return absl::OkStatus();
 }
 

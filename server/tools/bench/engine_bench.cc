@@ -1,8 +1,6 @@
 #include "server/tools/bench/engine_bench.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -12,18 +10,17 @@
 #include "kernels/status_macros.h"
 #include "models/named_sizes.h"
 #include "server/tools/bench/ceiling.h"
+#include "server/tools/bench/decode_row.h"
 #include "server/tools/bench/decode_workload.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/paired_runs.h"
-#include "server/tools/bench/step_bytes.h"
+#include "server/tools/bench/prefill_bench.h"
+#include "server/tools/bench/statistics.h"
 
 namespace chela::bench {
 namespace {
 
 using nlohmann::json;
-
-// Steps of a pair are fewer than that long where a whole period takes longer.
-constexpr double kMaxPairSeconds = 2;
 
 template <typename T>
 absl::Status CheckAll(const char* flag, const std::vector<T>& values, T least,
@@ -40,6 +37,14 @@ absl::Status CheckAll(const char* flag, const std::vector<T>& values, T least,
 }
 
 absl::Status Check(const EngineBenchOptions& options) {
+  if (options.in_turn && options.control) {
+    return absl::InvalidArgumentError(
+        "--in-turn, --control: a row has one peer; want one of them");
+  }
+  if (options.onednn && options.backend.kind != BackendKind::kCpu) {
+    return absl::InvalidArgumentError(
+        "--onednn: its products run on the CPU; want --device cpu");
+  }
   CHELA_RETURN_IF_ERROR(CheckAll<int32_t>("--batch", options.batches, 1, 4096));
   CHELA_RETURN_IF_ERROR(
       CheckAll<int64_t>("--position", options.positions, 1, int64_t{1} << 40));
@@ -65,126 +70,8 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> Load(
       *std::max_element(options.chunks.begin(), options.chunks.end()));
   workload.temperature = options.temperature;
   workload.stages = options.stages;
+  if (options.in_turn) workload.base_batch = options.batches.front();
   return DecodeWorkload::Create(workload);
-}
-
-// Pairs long enough that together they hold the wanted periods of the long
-// convolution, so that its busiest steps are among those timed.
-absl::StatusOr<PairOptions> PlanPairs(const EngineBenchOptions& options,
-                                      int64_t min_steps,
-                                      DecodeWorkload& workload) {
-  PairOptions plan;
-  plan.pairs = options.pairs;
-  plan.min_steps = min_steps;
-  constexpr int kProbes = 3;
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < kProbes; ++i) CHELA_RETURN_IF_ERROR(workload.Step());
-  const std::chrono::duration<double> elapsed =
-      std::chrono::steady_clock::now() - start;
-  const double wanted = elapsed.count() / kProbes *
-                        static_cast<double>(min_steps) / options.pairs;
-  plan.seconds = std::max(options.seconds, std::min(wanted, kMaxPairSeconds));
-  return plan;
-}
-
-absl::StatusOr<json> DecodeRow(const EngineBenchOptions& options, int32_t batch,
-                               int64_t position, DecodeWorkload& workload,
-                               Ceiling& ceiling) {
-  const StepBytes bytes(workload.config(), workload.weights().head().dtype());
-  CHELA_RETURN_IF_ERROR(
-      workload.Seed(batch, position, options.spread, bytes.Period()));
-  // The explicit kind repeats after M steps; its tiles are spread so that a
-  // fraction of them already shows the busy ones.
-  const int64_t min_steps = std::min<int64_t>(bytes.Period(), 512) *
-                            options.periods * workload.copies();
-  absl::StatusOr<PairOptions> plan = PlanPairs(options, min_steps, workload);
-  if (!plan.ok()) return plan.status();
-  const double step_bytes = bytes.Step(batch, options.spread);
-  const auto step = [&workload] { return workload.Step(); };
-  absl::StatusOr<PairedResult> result =
-      options.control
-          ? RunPairs(*plan, step_bytes, ceiling, step,
-                     [&] { return ceiling.Move(std::llround(step_bytes)); })
-          : RunPairs(*plan, step_bytes, ceiling, step);
-  if (!result.ok()) return result.status();
-
-  json row = result->ToJson();
-  row["batch"] = batch;
-  row["position"] = position;
-  row["spread"] = options.spread;
-  row["tokens_per_second"] = batch *
-                             static_cast<double>(result->step_seconds.size()) /
-                             result->total_seconds;
-  row["sampling_seconds_mean"] = workload.sampling_seconds();
-  row["weight_bytes"] = bytes.Weights(batch, options.spread);
-  row["state_bytes_per_sequence"] = workload.state_bytes();
-  row["state_traffic_bytes_per_token"] = bytes.State();
-  row["step_bytes"] = step_bytes;
-  if (options.stages) row["stages"] = workload.stages();
-  if (options.control) {
-    row["peer"] = "one read of step_bytes, in parts of 1 MiB";
-  }
-  return row;
-}
-
-absl::StatusOr<json> PrefillRow(int64_t tokens, int64_t chunk, double seconds,
-                                DecodeWorkload& workload) {
-  std::vector<double> rates;
-  double total = 0;
-  CHELA_RETURN_IF_ERROR(workload.Prefill(std::min(tokens, chunk), chunk));
-  while (rates.size() < 3 || total < seconds) {
-    const auto start = std::chrono::steady_clock::now();
-    CHELA_RETURN_IF_ERROR(workload.Prefill(tokens, chunk));
-    const std::chrono::duration<double> elapsed =
-        std::chrono::steady_clock::now() - start;
-    total += elapsed.count();
-    rates.push_back(static_cast<double>(tokens) / elapsed.count());
-  }
-  const Spread spread = Summarize(rates);
-  return json{{"tokens", tokens},
-              {"chunk", chunk},
-              {"tokens_per_second", spread.median},
-              {"tokens_per_second_min", spread.min},
-              {"tokens_per_second_max", spread.max},
-              {"runs", rates.size()}};
-}
-
-std::string TableLine(const json& row) {
-  return absl::StrFormat(
-      "%6d %9d %10.3f %10.3f %10.1f %9.1f %7.2f %7.3f %6.3f  %s",
-      row["batch"].get<int>(), row["position"].get<int64_t>(),
-      1e3 * row["step_seconds_p50"].get<double>(),
-      1e3 * row["step_seconds_p99"].get<double>(),
-      row["tokens_per_second"].get<double>(),
-      row["step_bytes"].get<double>() / 1e6,
-      row["ceiling_bytes_per_second"].get<double>() / 1e9,
-      row["share_of_ceiling"].get<double>(), row["share_iqr"].get<double>(),
-      row["conclusive"].get<bool>() ? "" : "inconclusive");
-}
-
-// What --stages and --control add below a row's line.
-void PrintDetails(const json& row, const Output& output) {
-  const auto number = [&row](const char* name) {
-    return row[name].get<double>();
-  };
-  if (row.contains("peer_seconds_p99")) {
-    output.Line(absl::StrFormat(
-        "       p99/p50: steps %.3f, reads of as many bytes %.3f",
-        number("step_seconds_p99") / number("step_seconds_p50"),
-        number("peer_seconds_p99") / number("peer_seconds_p50")));
-  }
-  if (!row.contains("stages")) return;
-  for (const json& stage : row["stages"]) {
-    const auto us = [&stage](const char* name) {
-      return 1e6 * stage[name].get<double>();
-    };
-    output.Line(absl::StrFormat(
-        "       %-18s mean %9.1f us, p50 %9.1f, p99 %9.1f; %6.2f%% of a step; "
-        "recurring p99/p50 %.3f",
-        stage["op"].get<std::string>(), us("seconds_mean"), us("seconds_p50"),
-        us("seconds_p99"), 100 * stage["share_of_step"].get<double>(),
-        stage["recurring_p99_over_p50"].get<double>()));
-  }
 }
 
 json Describe(const DecodeWorkload& workload) {
@@ -206,23 +93,56 @@ json Describe(const DecodeWorkload& workload) {
 absl::Status DecodeRows(const EngineBenchOptions& options,
                         DecodeWorkload& workload, Ceiling& ceiling,
                         const Output& output, json* object) {
-  output.Line(
-      " batch  position     p50 ms     p99 ms   tokens/s   MB/step "
-      "   GB/s   share    IQR");
+  PrintDecodeHead(output);
   std::vector<double> ceilings;
+  const RowSize first = {options.batches.front(), options.positions.front()};
   for (const int32_t batch : options.batches) {
     for (const int64_t position : options.positions) {
+      const RowSize* base =
+          options.in_turn && !ceilings.empty() ? &first : nullptr;
       absl::StatusOr<json> row =
-          DecodeRow(options, batch, position, workload, ceiling);
+          MeasureDecode(options, {batch, position}, base, workload, ceiling);
       if (!row.ok()) return row.status();
-      output.Line(TableLine(*row));
-      PrintDetails(*row, output);
+      PrintDecode(*row, output);
       ceilings.push_back((*row)["ceiling_bytes_per_second"]);
       (*object)["rows"].push_back(*std::move(row));
     }
   }
   (*object)["ceiling_bytes_per_second"] = Summarize(ceilings).median;
   (*object)["ceilings"] = ceilings;
+  return absl::OkStatus();
+}
+
+absl::Status PrefillRows(const EngineBenchOptions& options,
+                         DecodeWorkload& workload, Ceiling& ceiling,
+                         const Output& output, json* object) {
+  std::unique_ptr<LayerProducts> peer;
+  const bool any = *std::max_element(options.prefill_tokens.begin(),
+                                     options.prefill_tokens.end()) > 0;
+  if (options.onednn && any) {
+    absl::StatusOr<std::unique_ptr<LayerProducts>> made = LayerProducts::Create(
+        workload.config(), workload.backend_info().threads);
+    if (!made.ok()) return made.status();
+    peer = *std::move(made);
+  }
+  PairOptions plan;
+  plan.seconds = options.seconds;
+  plan.pairs = options.pairs;
+  plan.warm_up_seconds = options.seconds;
+  for (const int64_t tokens : options.prefill_tokens) {
+    if (tokens == 0) continue;
+    for (const int64_t chunk : options.chunks) {
+      absl::StatusOr<json> row =
+          MeasurePrefill({tokens, chunk}, plan, peer.get(), workload, ceiling);
+      if (!row.ok()) return row.status();
+      output.Line(PrefillLine(*row));
+      if (options.stages) {
+        (*row)["stages"] = workload.stages();
+        PrintStages((*row)["stages"], output);
+      }
+      (*object)["prefill"].push_back(*std::move(row));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -249,19 +169,8 @@ absl::Status RunEngineBench(const EngineBenchOptions& options,
       " copies of the weights take turns"));
   CHELA_RETURN_IF_ERROR(
       DecodeRows(options, **workload, **ceiling, output, &object));
-  for (const int64_t tokens : options.prefill_tokens) {
-    if (tokens == 0) continue;
-    for (const int64_t chunk : options.chunks) {
-      absl::StatusOr<json> row =
-          PrefillRow(tokens, chunk, options.seconds, **workload);
-      if (!row.ok()) return row.status();
-      output.Line(absl::StrFormat(
-          "prefill %d tokens, chunks of %d: %.1f "
-          "tokens/s",
-          tokens, chunk, (*row)["tokens_per_second"].get<double>()));
-      object["prefill"].push_back(*std::move(row));
-    }
-  }
+  CHELA_RETURN_IF_ERROR(
+      PrefillRows(options, **workload, **ceiling, output, &object));
   const CoreTimes end = ReadCoreTimes();
   object["steal_seconds"] = end.steal_seconds - start.steal_seconds;
   object["others_seconds"] = end.others_seconds - start.others_seconds;

@@ -25,6 +25,8 @@ struct EngineBenchOptions {
   bool spread = false;        // the sequences of a batch at different positions
   bool stages = false;        // what each op takes of a step; CPU only
   bool control = false;       // beside reads of as many bytes as a step has
+  bool in_turn = false;       // rows after the first in turn with the first
+  bool onednn = false;        // prefill beside oneDNN's products
   int32_t periods = 1;        // of the long convolution, timed at least
   BackendOptions backend;
   double temperature = 1;

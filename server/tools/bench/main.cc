@@ -104,10 +104,17 @@ CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
   command->add_flag("--control", options.control,
                     "In turn with the steps, read as many bytes and do nothing "
                     "else: the p99/p50 that the machine has itself; CPU only");
+  command->add_flag("--in-turn", options.in_turn,
+                    "Step the first row in turn with each of the others, and "
+                    "give their ratios");
+  command->add_flag("--onednn", options.onednn,
+                    "Prefill in turn with oneDNN's bf16 products of all "
+                    "layers at 64 rows (in a build with CHELA_ONEDNN)");
   command
       ->add_option("--periods", options.periods,
-                   "Of the long convolution (2^S steps), timed at least")
-      ->check(CLI::Range(1, 1000))
+                   "Of the long convolution (2^S steps), timed at least; 0: "
+                   "as many steps as the pairs hold")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command->add_option("--temperature", options.temperature, "Of the sampler")
       ->check(CLI::Range(0.0, 100.0))

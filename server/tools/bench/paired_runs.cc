@@ -146,6 +146,7 @@ nlohmann::json PairedResult::ToJson() const {
   row["peer_ratio_min"] = peer.min;
   row["peer_ratio_max"] = peer.max;
   row["peer_ratio_iqr"] = peer.iqr;
+  row["peer_conclusive"] = peer_conclusive;
   return row;
 }
 
@@ -177,8 +178,10 @@ absl::StatusOr<PairedResult> Run(const PairOptions& options, double bytes,
   }
   PairedResult result = Evaluate(std::move(pairs), bytes);
   result.warm = warm;
-  result.conclusive = kept >= options.pairs && result.share.conclusive() &&
-                      (subjects.peer == nullptr || result.peer.conclusive());
+  const bool enough = kept >= options.pairs;
+  result.peer_conclusive = enough && result.peer.conclusive();
+  result.conclusive = enough && result.share.conclusive() &&
+                      (subjects.peer == nullptr || result.peer_conclusive);
   return result;
 }
 

@@ -34,6 +34,7 @@ struct PairedResult {
   bool warm = false;                 // ceilings agreed within 3% at the start
   bool conclusive = false;           // enough undisturbed pairs, close together
   Spread peer;  // per pair: median peer step / median step; if there is a peer
+  bool peer_conclusive = false;      // as `conclusive`, of that ratio alone
   std::vector<double> peer_seconds;  // of every step of the peer
 
   // The fields that every row of every table has.

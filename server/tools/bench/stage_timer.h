@@ -25,6 +25,8 @@ class StageTimer final : public Backend {
   // ops. Ops since the step before count for this one. Steps of one `phase` do
   // the same work.
   void EndStep(int64_t phase, double seconds, double sampling);
+  // Forgets the ops since the step before: their step is of no interest.
+  void DropStep() { current_ = {}; }
   // Forgets all steps.
   void Clear();
 
