@@ -69,6 +69,7 @@ absl::StatusOr<std::vector<int32_t>> ToTokens(const v1::TokenIds& tokens,
                                               const std::string& path);
 
 v1::FinishReason ToProto(FinishReason reason);
+v1::CacheTier ToProto(CacheTier tier);
 void ToProto(const Usage& usage, v1::Usage* out);
 // Without the usage, which only the last choice's end has.
 void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out);

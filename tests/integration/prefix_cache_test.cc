@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tests/integration/server_rig.h"
+#include "tests/support/temp_dir.h"
 
 namespace chela {
 namespace {
@@ -72,6 +73,36 @@ TEST(PrefixCacheServiceTest, ANamedPointServesTheNextPromptThatPartsThere) {
   request.add_cache_at(1001);
   Answer(rig, request);
   EXPECT_EQ(Cached(Answer(rig, Continue(shared + " Why?", 1))), 768);
+}
+
+TEST(PrefixCacheServiceTest, ARestartedServerFindsItsFolder) {
+  const test_support::TempDir folder;
+  ServerConfig config = Ample();
+  config.prefix_cache_dir = folder.path() + "/prefixes";
+  const v1::GenerateRequest request = Continue(LongPrompt(), 8);
+  std::string text;
+  {
+    ServerRig rig(config);
+    const v1::GenerateResponse first = Answer(rig, request);
+    EXPECT_EQ(Cached(first), 0);
+    const v1::GenerateResponse second = Answer(rig, request);
+    EXPECT_EQ(second.finish().usage().cached_tier(), v1::CACHE_TIER_DEVICE);
+    text = first.text();
+    // Of one server at a time.
+    ServerRig other(config, /*load=*/false);
+    const test_support::TinyModel model;
+    const absl::Status refused = other.server().Load(model.directory());
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(refused.message(), HasSubstr("--prefix-cache-dir"));
+  }
+  ServerRig rig(config);
+  const v1::GenerateResponse found = Answer(rig, request);
+  EXPECT_EQ(Cached(found), 768);
+  EXPECT_EQ(found.finish().usage().cached_tier(), v1::CACHE_TIER_DISK);
+  EXPECT_EQ(found.text(), text);
+  EXPECT_THAT(Http(rig.server().metrics_address().port, "GET", "/metrics"),
+              HasSubstr("chela_prefix_cache_tier_hits_total{model=\"tiny\","
+                        "tier=\"disk\"} 768"));
 }
 
 TEST(PrefixCacheServiceTest, ZeroBytesTurnItOff) {
