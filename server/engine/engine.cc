@@ -66,7 +66,7 @@ absl::Status EngineImpl::Submit(ScoreJob job) {
     return Rejected("invalid", std::move(status));
   }
   job.stream->SetWake(wake_);
-  return Enqueue(MakeScore(std::move(job), vocab_size_, metrics_));
+  return Enqueue(MakeScore(std::move(job), vocab_size_, prefixes_, metrics_));
 }
 
 absl::Status EngineImpl::Rejected(const char* reason, absl::Status status) {

@@ -77,6 +77,7 @@ struct GenerateJob {
 // entry that the RPC pushes is scored after it.
 struct ScoreJob {
   RequestHeader header;
+  std::string cache_salt;  // as GenerateJob's, for the prefix
   std::shared_ptr<ScoreStream> stream;
 };
 

@@ -58,6 +58,7 @@ struct ScoreTokens {
   std::vector<int32_t> prefix;
   std::vector<std::vector<int32_t>> continuations;
   int32_t priority = 0;
+  std::string cache_salt;
 };
 absl::StatusOr<ScoreTokens> ToScoreTokens(const v1::ScoreRequest& request,
                                           const ConvertContext& context);

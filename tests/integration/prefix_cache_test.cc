@@ -75,6 +75,39 @@ TEST(PrefixCacheServiceTest, ANamedPointServesTheNextPromptThatPartsThere) {
   EXPECT_EQ(Cached(Answer(rig, Continue(shared + " Why?", 1))), 768);
 }
 
+TEST(PrefixCacheServiceTest, AContextOfScoresIsReadOnceWithinASalt) {
+  ServerRig rig(Ample());
+  v1::ScoreRequest request;
+  request.set_prefix(LongPrompt());
+  request.add_continuations()->set_text("one");
+  request.add_continuations()->set_text("two");
+  const auto score = [&rig, &request] {
+    grpc::ClientContext context;
+    v1::ScoreResponse response;
+    EXPECT_TRUE(rig.stub().Score(&context, request, &response).ok());
+    return response;
+  };
+  const v1::ScoreResponse first = score();
+  EXPECT_EQ(first.usage().cached_prompt_tokens(), 0);
+  const v1::ScoreResponse second = score();
+  EXPECT_EQ(second.usage().cached_prompt_tokens(), 768);
+  EXPECT_EQ(second.usage().prompt_tokens(), first.usage().prompt_tokens());
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(second.scores(i).SerializeAsString(),
+              first.scores(i).SerializeAsString());
+  }
+  // What a prompt left serves a context, and the other way round.
+  EXPECT_EQ(Cached(Answer(rig, Continue(LongPrompt() + " Why?", 1))), 768);
+  request.set_cache_salt("another tenant");
+  EXPECT_EQ(score().usage().cached_prompt_tokens(), 0);
+  request.set_cache_salt(std::string(257, 'x'));
+  grpc::ClientContext context;
+  v1::ScoreResponse response;
+  const grpc::Status refused = rig.stub().Score(&context, request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_details(), HasSubstr("cache_salt"));
+}
+
 TEST(PrefixCacheServiceTest, ARestartedServerFindsItsFolder) {
   const test_support::TempDir folder;
   ServerConfig config = Ample();
