@@ -191,6 +191,19 @@ absl::Status MakeDirectory(const std::string& path) {
   return FileStatus(error, "make", path);
 }
 
+absl::Status MakeOwnDirectory(const std::string& path) {
+  CHELA_RETURN_IF_ERROR(MakeDirectory(path));
+  struct stat facts;
+  if (lstat(path.c_str(), &facts) != 0) return FileStatus(errno, "stat", path);
+  if (S_ISDIR(facts.st_mode) && (facts.st_mode & S_IWOTH) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      path, ": ",
+      S_ISDIR(facts.st_mode) ? "everybody may write there" : "a link",
+      "; want a folder of this user's own"));
+}
+
 absl::Status SyncDirectory(const std::string& directory) {
   const File file(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!file.valid()) return FileStatus(errno, "open", directory);

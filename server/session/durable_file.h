@@ -58,6 +58,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 
 // Makes a folder, mode 0700, and its parents; OK if it is there.
 absl::Status MakeDirectory(const std::string& path);
+// The same for one that nobody else may have a hand in: FAILED_PRECONDITION if
+// it is a link, or if everybody may write there.
+absl::Status MakeOwnDirectory(const std::string& path);
 // Forces the names in `directory` to the disk.
 absl::Status SyncDirectory(const std::string& directory);
 // The names in `directory`, in no order, without "." and "..".

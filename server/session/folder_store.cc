@@ -158,7 +158,7 @@ absl::StatusOr<std::unique_ptr<SnapshotStore>> OpenFolderStore(
   CHELA_RETURN_IF_ERROR(MakeDirectory(folder));
   absl::StatusOr<std::unique_ptr<FolderLock>> lock = FolderLock::Take(folder);
   if (!lock.ok()) return lock.status();
-  CHELA_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(folder, "/sessions")));
+  CHELA_RETURN_IF_ERROR(MakeOwnDirectory(absl::StrCat(folder, "/sessions")));
   return std::unique_ptr<SnapshotStore>(
       std::make_unique<FolderStore>(folder, *std::move(lock)));
 }

@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<PrefixFolderFiles>> PrefixFolderFiles::Open(
   absl::StatusOr<std::unique_ptr<FolderLock>> lock = FolderLock::Take(folder);
   if (!lock.ok()) return lock.status();
   const std::string files = absl::StrCat(folder, "/prefixes");
-  CHELA_RETURN_IF_ERROR(MakeDirectory(files));
+  CHELA_RETURN_IF_ERROR(MakeOwnDirectory(files));
   return std::unique_ptr<PrefixFolderFiles>(new PrefixFolderFiles(
       files, identity, state_bytes, std::move(warn), *std::move(lock)));
 }
