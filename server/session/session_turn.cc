@@ -111,6 +111,7 @@ absl::Status SessionTurn::Claim::Keep(SessionRecord next,
     }
     session->undo = std::move(undo);
     impl->Install(*session, std::move(next));
+    impl->Touch(*session);
     impl->Put(*session, key, std::move(state));
   }
   impl->DropGarbage(*session);
@@ -186,7 +187,7 @@ absl::StatusOr<SessionTurn> SessionRegistry::BeginTurn(
     }
     const std::lock_guard lock(impl_->mutex);
     impl_->ForgetUndo(session);
-    session.record.used_ms = impl_->NowMs();
+    impl_->Touch(session);
     return absl::OkStatus();
   };
   const absl::Status started = start();
