@@ -35,6 +35,8 @@ RedisStoreOptions RedisProcess::options() const {
   return options;
 }
 
+void RedisProcess::Signal(int number) const { kill(pid_, number); }
+
 void RedisProcess::Stop() {
   if (pid_ < 0) return;
   kill(pid_, SIGKILL);
