@@ -45,7 +45,7 @@ def random_model(kind, decays, folder, seed=1):
         if name.endswith("attention.decay"):
             tensors[name] = torch.tensor(decays)
     config.save(folder)
-    save_checkpoint(tensors, folder)
+    save_checkpoint(tensors, folder, max_shard_bytes=1 << 30)
 
 
 def widened_copy(model, folder):
@@ -54,7 +54,7 @@ def widened_copy(model, folder):
     tensors = {name: tensor.float() for name, tensor in load_checkpoint(model).items()}
     config.torch_dtype = "float32"
     config.save(folder)
-    save_checkpoint(tensors, folder)
+    save_checkpoint(tensors, folder, max_shard_bytes=1 << 30)
 
 
 def distance(got, want):
