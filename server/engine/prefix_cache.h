@@ -48,7 +48,8 @@ namespace chela {
 // is never passed. A stored state that a prompt wants is read before the
 // prompt is admitted (PrefixReader::Ready), and is on the host from then on,
 // too; of those that are being read or were just read for prompts that still
-// wait there are at most kLoadedBytes.
+// wait there are at most kLoadedBytes. A store that lets a prompt wait too long
+// is not read for a while.
 //
 // Errors are faults of the device. Owned by the engine's thread.
 class PrefixCache {
@@ -102,6 +103,11 @@ class PrefixCache {
   void RemoveDropped();
   // Null while too many others are being read.
   std::shared_ptr<Loading> Load(const PrefixTree::Node& node);
+  // Nobody waits for the store any more, for some time.
+  void PauseLoading(Clock::time_point now);
+  bool loads(Clock::time_point now) const {
+    return store_ != nullptr && now >= loads_again_at_;
+  }
   void TakeRead(uint64_t key, const StateBytes& state);
 
   const int64_t max_bytes_;
@@ -114,6 +120,7 @@ class PrefixCache {
   uint64_t next_key_ = 1;
   // By key. Those that nobody waits for any more have expired.
   std::map<uint64_t, std::weak_ptr<Loading>> loading_;
+  Clock::time_point loads_again_at_{};
 };
 
 }  // namespace chela

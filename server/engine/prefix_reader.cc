@@ -29,24 +29,31 @@ PrefixReader::PrefixReader(PrefixCache& cache, const CachedPrompt& prompt)
     : cache_(cache.on() ? &cache : nullptr), prompt_(prompt) {}
 
 bool PrefixReader::Ready(Clock::time_point now) {
-  if (cache_ == nullptr || cache_->store_ == nullptr || ready_) return true;
+  if (cache_ == nullptr || ready_) return true;
+  ready_ = !cache_->loads(now) || !Loads(now);
+  if (!ready_ && now >= *waits_until_) {
+    // Those that others are read before are not the store's fault.
+    if (loading_ != nullptr) cache_->PauseLoading(now);
+    ready_ = true;
+  }
+  if (ready_) waits_until_.reset();
+  return ready_;
+}
+
+// Whether there is a state in the store that is still to come. Begins to read
+// it; if that was lost, the next one.
+bool PrefixReader::Loads(Clock::time_point now) {
   while (loading_ == nullptr ||
          (loading_->done && loading_->state == nullptr)) {
     const PrefixTree::Match match =
         cache_->tree_.Peek(prompt_.salt, prompt_.tokens, limit());
-    if (match.stored == nullptr) {
-      ready_ = true;
-      break;
-    }
+    if (match.stored == nullptr) return false;
     if (!waits_until_.has_value()) waits_until_ = now + kLoadPatience;
     loading_ = cache_->Load(*match.stored);
     loading_position_ = match.stored_position;
-    if (loading_ == nullptr) break;
+    if (loading_ == nullptr) return true;
   }
-  ready_ =
-      ready_ || (loading_ != nullptr && loading_->done) || now >= *waits_until_;
-  if (ready_) waits_until_.reset();
-  return ready_;
+  return !loading_->done;
 }
 
 absl::Status PrefixReader::Restore(const PrefixTree::Match& match,

@@ -38,7 +38,8 @@ class PrefixReader {
   PrefixReader(PrefixCache& cache, const CachedPrompt& prompt);
 
   // Whether Start need not wait for the store: the first call may begin to
-  // read there, and after half a second the prompt goes without it.
+  // read there, and after half a second the prompt goes without it, and those
+  // of the next half minute, too.
   bool Ready(Clock::time_point now);
   // When Ready is to be asked again at the latest.
   std::optional<Clock::time_point> waits_until() const { return waits_until_; }
@@ -58,6 +59,7 @@ class PrefixReader {
   int64_t size() const { return static_cast<int64_t>(prompt_.tokens.size()); }
   // States behind it are of no use.
   int64_t limit() const { return prompt_.reads_all ? 0 : size() - 1; }
+  bool Loads(Clock::time_point now);
   absl::Status Restore(const PrefixTree::Match& match,
                        const StatePool::Slot& slot);
 

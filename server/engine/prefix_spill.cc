@@ -13,6 +13,9 @@ namespace {
 // Of states that were read for prompts which still wait.
 constexpr int64_t kLoadedBytes = int64_t{256} << 20;
 
+// After a prompt has waited in vain.
+constexpr std::chrono::seconds kLoadPause(30);
+
 }  // namespace
 
 void PrefixCache::TakeFound() {
@@ -88,6 +91,10 @@ std::shared_ptr<PrefixCache::Loading> PrefixCache::Load(
   loading_[key] = loading;
   store_->Read(key);
   return loading;
+}
+
+void PrefixCache::PauseLoading(Clock::time_point now) {
+  loads_again_at_ = now + kLoadPause;
 }
 
 void PrefixCache::TakeEvents() {

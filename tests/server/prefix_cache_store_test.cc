@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "tests/server/fake_prefix_store.h"
 #include "tests/server/prefix_rig.h"
 
 namespace chela {
@@ -16,7 +16,9 @@ namespace {
 
 using test_support::Eventually;
 using test_support::ExpectSameBits;
+using test_support::FakePrefixStore;
 using test_support::JobOf;
+using test_support::kFileBytes;
 using test_support::Listener;
 using test_support::PrefixAnswer;
 using test_support::Prompt;
@@ -25,104 +27,6 @@ using test_support::Rig;
 using test_support::RigOptions;
 using test_support::RunToEnd;
 using test_support::Tokens;
-
-constexpr int64_t kFileBytes = 1000;
-
-// Does everything at once, unless it is told to hold reads back.
-class FakeStore : public PrefixStore {
- public:
-  struct File {
-    std::string salt;
-    Tokens tokens;
-    StateBytes state;
-  };
-
-  std::vector<Found> TakeFound() override {
-    std::vector<Found> found;
-    for (const auto& [key, file] : files_) {
-      found.push_back({key, file.salt, file.tokens, kFileBytes});
-    }
-    return found;
-  }
-  void SetWake(std::function<void()> wake) override { wake_ = std::move(wake); }
-  int64_t MaxBytes(std::string_view, size_t) const override {
-    return kFileBytes;
-  }
-  bool Accepts() const override {
-    const std::lock_guard lock(mutex_);
-    return accepts_;
-  }
-  void Write(uint64_t key, std::string_view salt, Tokens tokens,
-             StateBytes state) override {
-    const std::lock_guard lock(mutex_);
-    EXPECT_TRUE(accepts_);
-    EXPECT_EQ(files_.count(key), 0);
-    files_[key] = {std::string(salt), std::move(tokens), std::move(state)};
-    most_ = std::max(most_, files_.size());
-    events_.push_back({EventKind::kWritten, key, kFileBytes, nullptr});
-  }
-  void Read(uint64_t key) override {
-    const std::lock_guard lock(mutex_);
-    ++reads_;
-    if (holds_reads_) return;
-    const auto found = files_.find(key);
-    events_.push_back(
-        found == files_.end()
-            ? Event{EventKind::kLost, key, 0, nullptr}
-            : Event{EventKind::kRead, key, 0, found->second.state});
-    wake_();
-  }
-  void Remove(uint64_t key) override {
-    const std::lock_guard lock(mutex_);
-    files_.erase(key);
-  }
-  std::vector<Event> TakeEvents() override {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(events_, {});
-  }
-  bool WaitIdle(std::chrono::steady_clock::time_point) override { return true; }
-
-  void HoldReads(bool hold) {
-    const std::lock_guard lock(mutex_);
-    holds_reads_ = hold;
-  }
-  void Accept(bool accept) {
-    const std::lock_guard lock(mutex_);
-    accepts_ = accept;
-  }
-  void LoseAll() {
-    const std::lock_guard lock(mutex_);
-    files_.clear();
-  }
-  size_t files() const {
-    const std::lock_guard lock(mutex_);
-    return files_.size();
-  }
-  size_t most() const {
-    const std::lock_guard lock(mutex_);
-    return most_;
-  }
-  int reads() const {
-    const std::lock_guard lock(mutex_);
-    return reads_;
-  }
-  std::set<Tokens> Texts() const {
-    const std::lock_guard lock(mutex_);
-    std::set<Tokens> texts;
-    for (const auto& [key, file] : files_) texts.insert(file.tokens);
-    return texts;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::function<void()> wake_;
-  std::map<uint64_t, File> files_;
-  std::vector<Event> events_;
-  size_t most_ = 0;
-  int reads_ = 0;
-  bool holds_reads_ = false;
-  bool accepts_ = true;
-};
 
 constexpr uint32_t kPrompts = 25;
 
@@ -138,7 +42,7 @@ RigOptions Small(PrefixStore& store, int64_t files = 1000) {
 class PrefixCacheStoreTest : public ::testing::TestWithParam<LongConvKind> {};
 
 TEST_P(PrefixCacheStoreTest, AHitFromTheStoreGivesTheBitsOfAMiss) {
-  FakeStore store;
+  FakePrefixStore store;
   RigOptions options = Small(store);
   options.kind = GetParam();
   Rig rig(options);
@@ -177,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 TEST(PrefixCacheStoreBudgetTest, NeverHasMoreFilesThanItMay) {
-  FakeStore store;
+  FakePrefixStore store;
   Rig rig(Small(store, 4));
   for (uint32_t i = 1; i <= kPrompts; ++i) {
     RunToEnd(rig, JobOf(Prompt(300, i)));
@@ -188,7 +92,7 @@ TEST(PrefixCacheStoreBudgetTest, NeverHasMoreFilesThanItMay) {
 }
 
 TEST(PrefixCacheStoreBudgetTest, DropsWhatTheStoreDoesNotTake) {
-  FakeStore store;
+  FakePrefixStore store;
   store.Accept(false);
   Rig rig(Small(store));
   for (uint32_t i = 1; i <= kPrompts; ++i) {
@@ -207,7 +111,7 @@ void Fill(Rig& rig) {
 }
 
 TEST(PrefixCacheStoreWaitTest, WhatIsLostIsAMiss) {
-  FakeStore store;
+  FakePrefixStore store;
   Rig rig(Small(store));
   Rig plain({.slots = 2, .large_states = true});
   Fill(rig);
@@ -223,7 +127,7 @@ TEST(PrefixCacheStoreWaitTest, WhatIsLostIsAMiss) {
 }
 
 TEST(PrefixCacheStoreWaitTest, ASlowStoreHoldsUpNobodyElseAndNotForLong) {
-  FakeStore store;
+  FakePrefixStore store;
   Rig rig(Small(store));
   Fill(rig);
   store.HoldReads(true);
@@ -241,10 +145,13 @@ TEST(PrefixCacheStoreWaitTest, ASlowStoreHoldsUpNobodyElseAndNotForLong) {
   EXPECT_EQ(end.reason, FinishReason::kLength);
   EXPECT_EQ(end.usage.cached_prompt_tokens, 0);
   EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(500));
+  // The next ones do not wait for it at all.
+  EXPECT_EQ(RunToEnd(rig, JobOf(Prompt(600, 3))).cached(), 0);
+  EXPECT_EQ(store.reads(), 1);
 }
 
 TEST(PrefixCacheStoreWaitTest, ACancelAndADeadlineEndTheWait) {
-  FakeStore store;
+  FakePrefixStore store;
   Rig rig(Small(store));
   Fill(rig);
   store.HoldReads(true);
@@ -264,7 +171,7 @@ TEST(PrefixCacheStoreWaitTest, ACancelAndADeadlineEndTheWait) {
 }
 
 TEST(PrefixCacheStoreWaitTest, PromptsThatWaitForOneStateShareItsReading) {
-  FakeStore store;
+  FakePrefixStore store;
   Rig rig(Small(store));
   Fill(rig);
   store.HoldReads(true);
@@ -279,7 +186,7 @@ TEST(PrefixCacheStoreWaitTest, PromptsThatWaitForOneStateShareItsReading) {
 }
 
 TEST(PrefixCacheRestartTest, AStopStoresWhatIsInMemoryForTheNextEngine) {
-  FakeStore store;
+  FakePrefixStore store;
   const RigOptions options{.slots = 4,
                            .limits = {.prefix_cache_bytes = 1 << 20,
                                       .prefix_store = &store,
@@ -306,7 +213,7 @@ TEST(PrefixCacheRestartTest, AStopStoresWhatIsInMemoryForTheNextEngine) {
 }
 
 TEST(PrefixCacheRestartTest, KeepsTheLatestUsedWhereNotAllFit) {
-  FakeStore store;
+  FakePrefixStore store;
   RigOptions options{.slots = 16,
                      .limits = {.prefix_cache_bytes = 1 << 20,
                                 .prefix_store = &store,
