@@ -22,9 +22,10 @@ absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(
     if (errno != EWOULDBLOCK) return FileStatus(errno, "lock", path);
     char holder[32] = {};
     const ssize_t size = pread(fd, holder, sizeof(holder) - 1, 0);
-    return absl::FailedPreconditionError(
-        absl::StrCat(folder, ": another server uses it (process ",
-                     size > 0 ? holder : "unknown", ")"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder, ": in use (process ", size > 0 ? holder : "unknown",
+        "); another server, or another purpose of this one, wants a folder of "
+        "its own"));
   }
   const std::string pid = absl::StrCat(getpid());
   if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) !=
