@@ -140,7 +140,8 @@ class SessionRegistry {
   // The client of the turn that made `revision` never saw its end: removes it,
   // if nobody has used the session since, so that the state that the turn
   // began with is the newest again, and an overwritten checkpoint is back.
-  void UndoTurn(std::string_view id, int64_t revision);
+  // Whether it was taken back.
+  bool UndoTurn(std::string_view id, int64_t revision);
 
   // A new session that begins with a state of another one, which may be in
   // use. Errors as of Create, and NOT_FOUND if it has no such point.
