@@ -42,7 +42,7 @@ class UndoneTurnTest : public ::testing::Test {
     first.set_checkpoint("here");
     EXPECT_EQ(client_->Generate(first).revision(), 1);
     // The state is in memory, so that a turn begins without Redis.
-    redis_->Signal(SIGSTOP);
+    redis_->StandStill();
   }
 
   static v1::GenerateRequest Second() {
@@ -63,7 +63,10 @@ class UndoneTurnTest : public ::testing::Test {
   }
   // Its revision was stored and is gone; everything is as before it.
   void ExpectTakenBack() {
-    redis_->Signal(SIGCONT);
+    // The news must reach the server before its status goes out; a client that
+    // goes later is one that may have seen the end.
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    redis_->GoOn();
     EXPECT_TRUE(Eventually([&] {
       return Page().find(
                  "chela_session_operations_total{model=\"tiny\","
@@ -132,7 +135,7 @@ TEST_F(UndoneTurnTest, OfAClientThatWasKilled) {
 }
 
 TEST_F(UndoneTurnTest, ButNotOfAClientThatSawItsEnd) {
-  redis_->Signal(SIGCONT);
+  redis_->GoOn();
   EXPECT_EQ(client_->Generate(Second()).revision(), 2);
   EXPECT_EQ(client_->Generate(In("s", "more", 1)).revision(), 3);
   EXPECT_THAT(client_->List().sessions(0).revisions(), ElementsAre(3, 2));

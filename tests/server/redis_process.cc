@@ -35,7 +35,13 @@ RedisStoreOptions RedisProcess::options() const {
   return options;
 }
 
-void RedisProcess::Signal(int number) const { kill(pid_, number); }
+void RedisProcess::StandStill() const {
+  kill(pid_, SIGSTOP);
+  // It answers until the signal has arrived.
+  waitpid(pid_, nullptr, WUNTRACED);
+}
+
+void RedisProcess::GoOn() const { kill(pid_, SIGCONT); }
 
 void RedisProcess::Stop() {
   if (pid_ < 0) return;
