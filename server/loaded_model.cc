@@ -198,6 +198,10 @@ std::string DescribeModel(const LoadedModel& loaded,
       "memory, activations: ", Mebibytes(loaded.model->activation_bytes()),
       "\n", "memory, states: ", Mebibytes(pool_bytes), "\n",
       "memory, prefix cache: at most ", Mebibytes(loaded.prefix_cache_bytes),
+      config.prefix_cache_dir.empty()
+          ? ""
+          : absl::StrCat(", on the disk: at most ",
+                         Mebibytes(config.prefix_cache_disk_bytes)),
       "\n", "memory, resident: ", Mebibytes(ResidentBytes()), ", bound ",
       Mebibytes(ResidentBound(weight_bytes, pool_bytes)), "\n",
       "memory, still free: ", Mebibytes(free_bytes), "\n");

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "server/open_prefix_store.h"
 #include "server/open_sessions.h"
 #include "server/rpc/log.h"
 
@@ -15,12 +16,15 @@ namespace {
 constexpr std::chrono::seconds kLastWrites{2};
 constexpr std::chrono::milliseconds kCancelAgain{20};
 
-EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded) {
+EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded,
+                    PrefixStore* prefix_store) {
   return {.max_batch_tokens = config.max_batch_tokens,
           .max_waiting = config.max_waiting,
           .max_prompt_tokens = config.max_prompt_tokens,
           .max_output_tokens = config.max_output_tokens,
-          .prefix_cache_bytes = loaded.prefix_cache_bytes};
+          .prefix_cache_bytes = loaded.prefix_cache_bytes,
+          .prefix_store = prefix_store,
+          .prefix_store_bytes = config.prefix_cache_disk_bytes};
 }
 
 }  // namespace
@@ -69,9 +73,13 @@ absl::Status Server::Load(const std::string& directory) {
   loaded_ = *std::move(loaded);
   Publish();
   CHELA_RETURN_IF_ERROR(OpenStates());
-  engine_ = Engine::Start(Limits(config_, loaded_), *loaded_.model,
-                          *loaded_.pool, *loaded_.tokenizer, metrics_,
-                          [this](const absl::Status& fault) {
+  absl::StatusOr<std::unique_ptr<PrefixStore>> prefix_store =
+      OpenPrefixStore(config_, loaded_);
+  if (!prefix_store.ok()) return prefix_store.status();
+  prefix_store_ = *std::move(prefix_store);
+  engine_ = Engine::Start(Limits(config_, loaded_, prefix_store_.get()),
+                          *loaded_.model, *loaded_.pool, *loaded_.tokenizer,
+                          metrics_, [this](const absl::Status& fault) {
                             SetReady(false);
                             if (on_fault_) on_fault_(fault);
                           });

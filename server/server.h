@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/engine/engine.h"
+#include "server/engine/prefix_store.h"
 #include "server/loaded_model.h"
 #include "server/metrics/metrics.h"
 #include "server/rpc/generation_service.h"
@@ -67,6 +68,7 @@ class Server {
   // In the order of need: what stands lower uses what stands above.
   Metrics metrics_;
   LoadedModel loaded_;
+  std::unique_ptr<PrefixStore> prefix_store_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<SessionRegistry> sessions_;
   std::optional<StateSigner> signer_;

@@ -37,6 +37,8 @@ struct ServerConfig {
   int32_t max_output_tokens = 65536;
   int32_t rpc_workers = 2;
   int64_t prefix_cache_bytes = -1;  // 0: off; -1: DefaultPrefixCacheBytes
+  std::string prefix_cache_dir;     // empty: nothing of it is on a disk
+  int64_t prefix_cache_disk_bytes = int64_t{8} << 30;
 
   std::string session_store = "memory";  // or a folder, or redis://HOST:PORT
   int64_t session_memory_bytes = int64_t{1} << 30;

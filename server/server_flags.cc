@@ -177,6 +177,16 @@ void AddLimitFlags(CLI::App& app, ServerConfig& config) {
             "Host memory for the states of prompts' beginnings [auto: a "
             "quarter of all states' bytes, at most 1/16 of the free memory; "
             "0: off]");
+  flags.Add("prefix-cache-dir", Store([&config](const std::string& value) {
+              config.prefix_cache_dir = value;
+              return absl::OkStatus();
+            }),
+            "DIR",
+            "Folder for states that the host has no room for, found again "
+            "after a restart; of one server at a time [none]");
+  flags.Add("prefix-cache-disk-bytes",
+            WholeNumber(0, int64_t{1} << 50, &config.prefix_cache_disk_bytes),
+            "N", "Most bytes of files there [8589934592]");
   flags.Add("rpc-workers", WholeNumber(1, 256, &config.rpc_workers), "N",
             "Threads that tokenise inputs above 16 KiB and wait for the "
             "session store [2]");

@@ -17,8 +17,11 @@ int64_t TokensToFeed(const std::vector<int32_t>& continuation) {
 }  // namespace
 
 CandidateScore::CandidateScore(ScoreJob job, int32_t vocab_size,
-                               Metrics& metrics)
-    : Score(std::move(job), vocab_size, metrics) {
+                               PrefixCache& prefixes, Metrics& metrics)
+    : Score(std::move(job), vocab_size, metrics),
+      prefix_reader_(
+          prefixes,
+          {.salt = cache_salt(), .tokens = stream().prefix(), .cache_at = {}}) {
   for (const std::vector<int32_t>& tokens : stream().continuations()) {
     results_.emplace_back(tokens.size(), 0.0f);
   }
@@ -55,11 +58,21 @@ absl::Status CandidateScore::OnAdmit(StatePool& pool) {
     CHELA_RETURN_IF_ERROR(slot.status());
     lanes_[i].copy = *std::move(slot);
   }
-  if (prefix_size() > 0) return absl::OkStatus();
+  if (prefix_size() > 0) return StartPrefix();
   const auto& all = stream().continuations();
   CountRead(std::count_if(all.begin(), all.end(),
                           [](const auto& one) { return !one.empty(); }));
   return FillAll();
+}
+
+absl::Status CandidateScore::StartPrefix() {
+  const absl::StatusOr<int64_t> cached = prefix_reader_.Start(slot_);
+  CHELA_RETURN_IF_ERROR(cached.status());
+  prefix_read_ = *cached;
+  if (!first_tokens_scored_) CountCached(*cached, prefix_reader_.tier());
+  // What is kept must hold nothing of the slot's last text.
+  return *cached == 0 && prefix_reader_.keeps() ? pool_->Clear(slot_)
+                                                : absl::OkStatus();
 }
 
 absl::Status CandidateScore::Fill(Lane& lane) {
@@ -71,9 +84,8 @@ absl::Status CandidateScore::Fill(Lane& lane) {
   lane.offset = 0;
   if (prefix_size() == 0) return absl::OkStatus();
   if (lane.copy.valid()) return pool_->Copy(slot_, lane.copy);
-  if (!prefix_intact_) prefix_read_ = 0;
-  prefix_intact_ = false;
-  return absl::OkStatus();
+  const bool intact = std::exchange(prefix_intact_, false);
+  return intact ? absl::OkStatus() : StartPrefix();
 }
 
 absl::Status CandidateScore::FillAll() {
@@ -148,6 +160,7 @@ absl::Status CandidateScore::DeliverPrefix(std::span<const float> logits,
                                            int32_t rows) {
   if (!first_tokens_scored_) CountRead(rows);
   prefix_read_ += rows;
+  CHELA_RETURN_IF_ERROR(prefix_reader_.Reached(prefix_read_, slot_));
   // Once read again, it serves the lane that asked for it.
   if (reading_prefix() || first_tokens_scored_) return absl::OkStatus();
   prefix_intact_ = true;

@@ -75,12 +75,15 @@ absl::Status CheckChoices(const GenerateJob& job, int32_t slots) {
   return CheckRange("n", job.choices, 1, job.best_of);
 }
 
+absl::Status CheckSalt(const std::string& salt) {
+  if (salt.size() <= kMaxCacheSaltBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cache_salt: ", salt.size(),
+                                                 " bytes; want at most ",
+                                                 kMaxCacheSaltBytes));
+}
+
 absl::Status CheckCache(const GenerateJob& job) {
-  if (job.cache_salt.size() > kMaxCacheSaltBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cache_salt: ", job.cache_salt.size(),
-                     " bytes; want at most ", kMaxCacheSaltBytes));
-  }
+  CHELA_RETURN_IF_ERROR(CheckSalt(job.cache_salt));
   if (job.cache_at.size() > kMaxCachePoints) {
     return absl::InvalidArgumentError(
         absl::StrCat("cache_at: ", job.cache_at.size(),
@@ -172,6 +175,7 @@ absl::Status CheckJob(const ScoreJob& job, const EngineLimits& limits,
     return absl::InvalidArgumentError("stream: none; want a ScoreStream");
   }
   if (job.stream->in_pieces()) return absl::OkStatus();
+  CHELA_RETURN_IF_ERROR(CheckSalt(job.cache_salt));
   CHELA_RETURN_IF_ERROR(CheckTokens("prefix", job.stream->prefix(),
                                     limits.max_prompt_tokens, vocab_size));
   const auto& continuations = job.stream->continuations();

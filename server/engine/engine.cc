@@ -37,7 +37,13 @@ EngineImpl::EngineImpl(const EngineLimits& limits, ChelaModel& model,
       slots_total_(pool.num_slots()),
       slot_bytes_(pool.slot_bytes()),
       wake_(std::make_shared<WakeSignal>()),
-      prefixes_(limits.prefix_cache_bytes, pool, metrics) {
+      prefixes_({.max_bytes = limits.prefix_cache_bytes,
+                 .store = limits.prefix_store,
+                 .max_stored_bytes = limits.prefix_store_bytes},
+                pool, metrics) {
+  if (limits.prefix_store != nullptr) {
+    limits.prefix_store->SetWake([wake = wake_] { wake->Notify(); });
+  }
   Publish(Count());
   thread_ = std::thread([this] { Loop(); });
 }
@@ -60,7 +66,7 @@ absl::Status EngineImpl::Submit(ScoreJob job) {
     return Rejected("invalid", std::move(status));
   }
   job.stream->SetWake(wake_);
-  return Enqueue(MakeScore(std::move(job), vocab_size_, metrics_));
+  return Enqueue(MakeScore(std::move(job), vocab_size_, prefixes_, metrics_));
 }
 
 absl::Status EngineImpl::Rejected(const char* reason, absl::Status status) {

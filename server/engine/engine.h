@@ -10,6 +10,7 @@
 #include "models/chela_model.h"
 #include "models/state_pool.h"
 #include "models/tokenizer.h"
+#include "server/engine/prefix_store.h"
 #include "server/engine/request.h"
 #include "server/metrics/metrics.h"
 
@@ -22,6 +23,10 @@ struct EngineLimits {
   int64_t max_prompt_tokens = 1048576;
   int32_t max_output_tokens = 65536;
   int64_t prefix_cache_bytes = 0;  // on the host (prefix_cache.h); 0: off
+  // Where the prefix cache keeps more; null: nowhere. It must outlive the
+  // engine and belongs to its thread.
+  PrefixStore* prefix_store = nullptr;
+  int64_t prefix_store_bytes = 0;
 };
 
 // A snapshot of what the engine is doing.
@@ -72,7 +77,8 @@ class Engine {
   virtual void Drain() = 0;
   // True once nothing runs or waits, or false at `deadline`.
   virtual bool WaitIdle(Clock::time_point deadline) = 0;
-  // Closes what is left with UNAVAILABLE and joins the thread. Idempotent.
+  // Closes what is left with UNAVAILABLE, gives the prefix cache some seconds
+  // to store its states and joins the thread. Idempotent.
   virtual void Stop() = 0;
 };
 

@@ -6,9 +6,16 @@
 #include "server/engine/engine_impl.h"
 
 namespace chela {
+namespace {
+
+// What a stop may wait until the prefix cache has stored its states.
+constexpr std::chrono::seconds kFlushPatience(5);
+
+}  // namespace
 
 void EngineImpl::Loop() {
   while (TakeInbox()) {
+    prefixes_.TakeEvents();
     EndCancelledAndOverdue();
     absl::Status status = AdmitWaiting();
     std::vector<int32_t> planned;
@@ -25,6 +32,7 @@ void EngineImpl::Loop() {
   }
   EndAll(absl::UnavailableError("the server stopped before the request ended"));
   CloseEnded();
+  if (fault_.ok()) prefixes_.Flush(Clock::now() + kFlushPatience);
 }
 
 bool EngineImpl::TakeInbox() {
@@ -76,8 +84,12 @@ absl::Status EngineImpl::AdmitWaiting() {
     entries.push_back({entry.sequence->header().priority, entry.arrival,
                        entry.sequence->slots(slots_total_)});
   }
-  const std::vector<int32_t> admitted =
+  std::vector<int32_t> admitted =
       Admit(entries, pool_.free_slots() + prefixes_.slots());
+  // The slots of those that are not ready stay free for them.
+  std::erase_if(admitted, [this, now = Clock::now()](int32_t index) {
+    return !waiting_[index].sequence->Ready(now);
+  });
   if (admitted.empty()) return absl::OkStatus();
   int32_t wanted = 0;
   for (const int32_t index : admitted) wanted += entries[index].slots;
@@ -165,9 +177,11 @@ std::optional<Clock::time_point> EngineImpl::NextDeadline() const {
   std::optional<Clock::time_point> next;
   for (const std::vector<Entry>* entries : {&waiting_, &running_}) {
     for (const Entry& entry : *entries) {
-      const auto deadline = entry.sequence->header().deadline;
-      if (!deadline.has_value()) continue;
-      next = next.has_value() ? std::min(*next, *deadline) : *deadline;
+      for (const auto& time :
+           {entry.sequence->header().deadline, entry.sequence->waits_until()}) {
+        if (!time.has_value()) continue;
+        next = next.has_value() ? std::min(*next, *time) : *time;
+      }
     }
   }
   return next;

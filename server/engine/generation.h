@@ -10,7 +10,7 @@
 #include "models/candidates.h"
 #include "models/tokenizer.h"
 #include "server/engine/branch.h"
-#include "server/engine/prefix_cache.h"
+#include "server/engine/prefix_reader.h"
 #include "server/engine/sequence.h"
 #include "server/engine/token_stream.h"
 #include "server/engine/turn.h"
@@ -35,6 +35,13 @@ class Generation : public Sequence {
   }
   int64_t queued_tokens() const override { return prompt_size(); }
   bool cancelled() const override { return job_.stream->cancelled(); }
+  // Only a text that begins is looked up.
+  bool Ready(Clock::time_point now) override {
+    return job_.start != nullptr || prefix_reader_.Ready(now);
+  }
+  std::optional<Clock::time_point> waits_until() const override {
+    return prefix_reader_.waits_until();
+  }
   Work NextWork() override;
   void AppendTo(StepPlan& plan) override;
   absl::Status Deliver(std::span<const float> logits) override;

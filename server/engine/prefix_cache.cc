@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
-#include "models/model_config.h"
 
 namespace chela {
 namespace {
@@ -21,22 +20,16 @@ constexpr int64_t kTreeShare = 8;
 
 }  // namespace
 
-std::vector<int64_t> GridPoints(std::vector<int64_t> points, int64_t from,
-                                int64_t size) {
-  for (int64_t& point : points) {
-    point = std::min(point, size) / kChunkTokens * kChunkTokens;
-  }
-  std::sort(points.begin(), points.end());
-  points.erase(std::unique(points.begin(), points.end()), points.end());
-  std::erase_if(points, [from](int64_t point) { return point <= from; });
-  return points;
-}
-
-PrefixCache::PrefixCache(int64_t max_bytes, StatePool& pool, Metrics& metrics)
-    : max_bytes_(max_bytes),
+PrefixCache::PrefixCache(const Options& options, StatePool& pool,
+                         Metrics& metrics)
+    : max_bytes_(options.max_bytes),
+      store_(options.max_bytes > 0 ? options.store : nullptr),
+      max_stored_bytes_(options.max_stored_bytes),
       pool_(pool),
       metrics_(metrics),
-      tree_(max_bytes / kTreeShare) {}
+      tree_(max_bytes_ / kTreeShare) {
+  if (store_ != nullptr) TakeFound();
+}
 
 int64_t PrefixCache::host_bytes() const {
   return tree_.bytes() + tree_.states_on_host() * pool_.slot_bytes();
@@ -44,45 +37,44 @@ int64_t PrefixCache::host_bytes() const {
 
 // Tokens that were added are memory too.
 void PrefixCache::FitHost() {
-  while (host_bytes() > max_bytes_) tree_.Drop(*tree_.OldestOnHost());
+  while (host_bytes() > max_bytes_) GiveUpOldestOnHost();
   Publish();
 }
 
 void PrefixCache::Publish() {
+  RemoveDropped();
   const int64_t drops = tree_.dropped_states();
-  metrics_.SetPrefixCache(host_bytes(), drops - published_drops_);
+  metrics_.SetPrefixCache(host_bytes(), tree_.stored_bytes(),
+                          drops - published_drops_);
   published_drops_ = drops;
 }
 
-// Drops states on the host until one more fits. False if none does, or if
+// Gives up states on the host until one more fits. False if none does, or if
 // `mover` would be the next to go.
 bool PrefixCache::MakeRoom(const PrefixTree::Node* mover) {
   if (tree_.bytes() + pool_.slot_bytes() > max_bytes_) return false;
   while (host_bytes() + pool_.slot_bytes() > max_bytes_) {
     if (mover != nullptr && tree_.Oldest() == mover) return false;
-    tree_.Drop(*tree_.OldestOnHost());
+    GiveUpOldestOnHost();
   }
   return true;
 }
 
-// Without bytes if the system has no memory for it.
-absl::StatusOr<CachedState> PrefixCache::HostCopy(const StatePool::Slot& slot) {
+absl::StatusOr<StateBytes> PrefixCache::HostCopy(const StatePool::Slot& slot) {
   const auto size = static_cast<size_t>(pool_.slot_bytes());
-  CachedState copy;
-  copy.bytes.reset(new (std::nothrow) std::byte[size]);
-  if (copy.bytes != nullptr) {
-    CHELA_RETURN_IF_ERROR(pool_.Save(slot, {copy.bytes.get(), size}));
-  }
-  return copy;
+  std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
+  if (bytes == nullptr) return StateBytes();
+  CHELA_RETURN_IF_ERROR(pool_.Save(slot, {bytes.get(), size}));
+  return StateBytes(std::move(bytes));
 }
 
 absl::Status PrefixCache::MoveToHost(PrefixTree::Node& node, bool& moved) {
   moved = false;
   if (!MakeRoom(&node)) return absl::OkStatus();
-  absl::StatusOr<CachedState> copy = HostCopy(PrefixTree::StateOf(node).slot);
+  absl::StatusOr<StateBytes> copy = HostCopy(PrefixTree::StateOf(node).slot);
   CHELA_RETURN_IF_ERROR(copy.status());
-  if (copy->bytes == nullptr) return absl::OkStatus();
-  tree_.Replace(node, *std::move(copy));
+  if (*copy == nullptr) return absl::OkStatus();
+  tree_.Replace(node, {.slot = {}, .bytes = *std::move(copy)});
   moved = true;
   return absl::OkStatus();
 }
@@ -93,9 +85,13 @@ absl::Status PrefixCache::FreeSlots(int32_t count) {
   while (pool_.free_slots() < count && slots() > 0) {
     PrefixTree::Node& oldest = *tree_.OldestInSlot();
     left -= pool_.slot_bytes();
+    if (left < 0) {
+      tree_.Drop(oldest);
+      continue;
+    }
     bool moved = false;
-    if (left >= 0) CHELA_RETURN_IF_ERROR(MoveToHost(oldest, moved));
-    if (!moved) tree_.Drop(oldest);
+    CHELA_RETURN_IF_ERROR(MoveToHost(oldest, moved));
+    if (!moved) CHELA_RETURN_IF_ERROR(GiveUp(oldest));
   }
   Publish();
   return absl::OkStatus();
@@ -113,58 +109,14 @@ absl::Status PrefixCache::Save(std::string_view salt,
     CHELA_RETURN_IF_ERROR(pool_.Copy(slot, state.slot));
   } else {
     if (!MakeRoom(nullptr)) return absl::OkStatus();
-    absl::StatusOr<CachedState> copy = HostCopy(slot);
+    absl::StatusOr<StateBytes> copy = HostCopy(slot);
     CHELA_RETURN_IF_ERROR(copy.status());
-    if (copy->bytes == nullptr) return absl::OkStatus();
-    state = *std::move(copy);
+    if (*copy == nullptr) return absl::OkStatus();
+    state.bytes = *std::move(copy);
   }
   tree_.Put(salt, tokens, std::move(state));
   FitHost();
   return absl::OkStatus();
-}
-
-PrefixReader::PrefixReader(PrefixCache& cache, const CachedPrompt& prompt)
-    : cache_(cache.on() ? &cache : nullptr), prompt_(prompt) {}
-
-absl::StatusOr<int64_t> PrefixReader::Start(const StatePool::Slot& slot) {
-  if (cache_ == nullptr) return 0;
-  const auto size = static_cast<int64_t>(prompt_.tokens.size());
-  PrefixTree& tree = cache_->tree_;
-  const PrefixTree::Match match =
-      tree.Find(prompt_.salt, prompt_.tokens, prompt_.reads_all ? 0 : size - 1);
-  if (match.node != nullptr) {
-    StatePool& pool = cache_->pool_;
-    const CachedState& state = PrefixTree::StateOf(*match.node);
-    CHELA_RETURN_IF_ERROR(
-        state.slot.valid()
-            ? pool.Copy(state.slot, slot)
-            : pool.Restore(
-                  {state.bytes.get(), static_cast<size_t>(pool.slot_bytes())},
-                  slot));
-  }
-  std::vector<int64_t> points(prompt_.cache_at.begin(), prompt_.cache_at.end());
-  points.push_back(match.shared);
-  points.push_back(size);
-  points_ = GridPoints(std::move(points), match.position, size);
-  // No state will ever stand behind the last multiple.
-  tree.Insert(prompt_.salt, prompt_.tokens.first(static_cast<size_t>(
-                                size / kChunkTokens * kChunkTokens)));
-  if (!prompt_.reads_all) {
-    cache_->metrics_.AddPrefixCacheTokens(size, match.position);
-  }
-  const int64_t position = match.position;
-  cache_->FitHost();
-  return position;
-}
-
-absl::Status PrefixReader::Reached(int64_t position,
-                                   const StatePool::Slot& slot) {
-  if (points_.empty() || points_.front() > position) return absl::OkStatus();
-  const bool wanted = points_.front() == position;
-  points_.erase(points_.begin());
-  if (!wanted) return absl::OkStatus();
-  return cache_->Save(
-      prompt_.salt, prompt_.tokens.first(static_cast<size_t>(position)), slot);
 }
 
 }  // namespace chela

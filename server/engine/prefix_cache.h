@@ -2,28 +2,20 @@
 #define CHELA_SERVER_ENGINE_PREFIX_CACHE_H_
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "models/state_pool.h"
+#include "server/engine/prefix_store.h"
 #include "server/engine/prefix_tree.h"
+#include "server/engine/request.h"
 #include "server/metrics/metrics.h"
 
 namespace chela {
-
-// A prompt for which the cache is asked. Borrowed by whoever reads it.
-struct CachedPrompt {
-  // Prompts of different salts never share a state.
-  std::string_view salt;
-  std::span<const int32_t> tokens;
-  // Lengths of beginnings of the prompt that others will begin with too.
-  std::span<const int64_t> cache_at;
-  // The logits of every token are wanted: all of them are read.
-  bool reads_all = false;
-};
 
 // The states after prefixes of earlier prompts, so that a prompt that begins
 // like one of them is read from there on: a copy of fixed size instead of a
@@ -42,28 +34,53 @@ struct CachedPrompt {
 // third one uses it.
 //
 // **Memory.** A state lies in a slot of the pool that nobody needs, else on the
-// host. Slots are given up as soon as an admission wants them; their states
-// move to the host, at most kMovedBytes of them at once, so that admission
-// never waits long. max_bytes bounds what is on the host: states and the tree
-// of tokens, the latter an eighth of it at most. Beyond, the state that was
-// used longest ago is dropped; a use is a hit or being saved. There are no
-// pins: a hit copies within one call, and a caller who could pin states
-// by cache_at could take the memory for good.
+// host, else in the store, if there is one. Slots are given up as soon as an
+// admission wants them; their states move to the host, at most kMovedBytes of
+// them at once, so that admission never waits long. max_bytes bounds what is on
+// the host: states and the tree of tokens, the latter an eighth of it at most,
+// those that lead to stored states included. Beyond, the state that was used
+// longest ago moves to the store or is dropped; a use is a hit or being saved.
+// There are no pins: a hit copies within one call, and a caller who could pin
+// states by cache_at could take the memory for good.
+//
+// **The store** (prefix_store.h) works beside the engine, which never waits for
+// it. What it has begun is counted with its largest size, so max_stored_bytes
+// is never passed. A stored state that a prompt wants is read before the
+// prompt is admitted (PrefixReader::Ready), and is on the host from then on,
+// too; of those that are being read or were just read for prompts that still
+// wait there are at most kLoadedBytes. A store that lets a prompt wait too long
+// is not read for a while.
 //
 // Errors are faults of the device. Owned by the engine's thread.
 class PrefixCache {
  public:
-  // max_bytes 0: keeps nothing and finds nothing. Everything borrowed must
-  // outlive it.
-  PrefixCache(int64_t max_bytes, StatePool& pool, Metrics& metrics);
+  struct Options {
+    int64_t max_bytes = 0;         // 0: keeps nothing and finds nothing
+    PrefixStore* store = nullptr;  // null: none
+    int64_t max_stored_bytes = 0;
+  };
+  // Everything borrowed must outlive it.
+  PrefixCache(const Options& options, StatePool& pool, Metrics& metrics);
 
   // Slots that hold states which are given up when FreeSlots asks.
   int32_t slots() const { return tree_.states_in_slots(); }
   // Gives slots up until `count` of the pool are free, or none are left.
   absl::Status FreeSlots(int32_t count);
 
+  // Takes notice of what the store has done. Often: prompts wait for it.
+  void TakeEvents();
+  // Before the end: writes the states in memory to the store, the most
+  // recently used first, until `deadline`.
+  void Flush(Clock::time_point deadline);
+
  private:
   friend class PrefixReader;
+
+  // A state that is being read from the store, for the prompts that wait.
+  struct Loading {
+    bool done = false;
+    StateBytes state;  // null: lost
+  };
 
   bool on() const { return max_bytes_ > 0; }
   int64_t host_bytes() const;
@@ -71,45 +88,40 @@ class PrefixCache {
                     const StatePool::Slot& slot);
   bool MakeRoom(const PrefixTree::Node* mover);
   absl::Status MoveToHost(PrefixTree::Node& node, bool& moved);
-  absl::StatusOr<CachedState> HostCopy(const StatePool::Slot& slot);
+  // Null if the system has no memory for it.
+  absl::StatusOr<StateBytes> HostCopy(const StatePool::Slot& slot);
   void FitHost();
   void Publish();
 
+  // prefix_spill.cc
+  void TakeFound();
+  // Gives the state in memory up, to the store if it takes it.
+  absl::Status GiveUp(PrefixTree::Node& node);
+  void GiveUpOldestOnHost();
+  absl::Status Store(PrefixTree::Node& node, uint64_t key);
+  bool MakeStoreRoom(int64_t bytes);
+  void RemoveDropped();
+  // Null while too many others are being read.
+  std::shared_ptr<Loading> Load(const PrefixTree::Node& node);
+  // Nobody waits for the store any more, for some time.
+  void PauseLoading(Clock::time_point now);
+  bool loads(Clock::time_point now) const {
+    return store_ != nullptr && now >= loads_again_at_;
+  }
+  void TakeRead(uint64_t key, const StateBytes& state);
+
   const int64_t max_bytes_;
+  PrefixStore* const store_;
+  const int64_t max_stored_bytes_;
   StatePool& pool_;
   Metrics& metrics_;
   PrefixTree tree_;
   int64_t published_drops_ = 0;
+  uint64_t next_key_ = 1;
+  // By key. Those that nobody waits for any more have expired.
+  std::map<uint64_t, std::weak_ptr<Loading>> loading_;
+  Clock::time_point loads_again_at_{};
 };
-
-// Reads one prompt with the help of the cache: Start, then Reached after each
-// chunk. Does nothing if it was made without a cache.
-//
-// Owned by the engine's thread.
-class PrefixReader {
- public:
-  PrefixReader() = default;
-  // Both must outlive it.
-  PrefixReader(PrefixCache& cache, const CachedPrompt& prompt);
-
-  // Restores the longest prefix there is into `slot` and returns its tokens,
-  // less than the prompt has: reading goes on there. 0 without one.
-  absl::StatusOr<int64_t> Start(const StatePool::Slot& slot);
-  // Whether there are states to keep from here on.
-  bool keeps() const { return !points_.empty(); }
-  // The first `position` tokens were read: keeps their state if it is wanted.
-  absl::Status Reached(int64_t position, const StatePool::Slot& slot);
-
- private:
-  PrefixCache* cache_ = nullptr;
-  CachedPrompt prompt_;
-  std::vector<int64_t> points_;  // still to save, ascending
-};
-
-// The multiples of kChunkTokens in (from, size] at or next before each of the
-// points, ascending, once each.
-std::vector<int64_t> GridPoints(std::vector<int64_t> points, int64_t from,
-                                int64_t size);
 
 }  // namespace chela
 

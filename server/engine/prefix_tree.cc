@@ -5,19 +5,9 @@
 #include <iterator>
 #include <utility>
 
-namespace chela {
+#include "server/engine/prefix_tree_node.h"
 
-struct PrefixTree::Node {
-  Node* parent = nullptr;
-  std::vector<int32_t> edge;  // the tokens from the parent; empty for a root
-  int64_t depth = 0;          // tokens from the root
-  std::map<int32_t, Node*> children;  // by the first token of their edges
-  bool has_state = false;
-  CachedState state;
-  Nodes::iterator self;
-  std::list<Node*>::iterator use;     // in states_, if it has one
-  const std::string* salt = nullptr;  // of a root
-};
+namespace chela {
 
 namespace {
 
@@ -64,21 +54,43 @@ PrefixTree::~PrefixTree() = default;
 PrefixTree::Match PrefixTree::Find(std::string_view salt,
                                    std::span<const int32_t> tokens,
                                    int64_t limit) {
-  Match match;
   const auto root = roots_.find(salt);
-  if (root == roots_.end()) return match;
-  Node* found = nullptr;
-  const auto [last, shared] = Walk(*root->second, tokens, [&](Node& node) {
-    if (node.has_state && node.depth <= limit) found = &node;
+  if (root == roots_.end()) return {};
+  const Way way = Follow(*root->second, tokens, limit);
+  Use(way.last);
+  for (Node* const node : {way.match.node, way.match.stored}) {
+    if (node == nullptr) continue;
+    if (node->has_state) states_.splice(states_.begin(), states_, node->use);
+    if (node->key != 0) {
+      stored_.splice(stored_.begin(), stored_, node->stored_use);
+    }
+  }
+  return way.match;
+}
+
+PrefixTree::Match PrefixTree::Peek(std::string_view salt,
+                                   std::span<const int32_t> tokens,
+                                   int64_t limit) const {
+  const auto root = roots_.find(salt);
+  return root == roots_.end() ? Match()
+                              : Follow(*root->second, tokens, limit).match;
+}
+
+PrefixTree::Way PrefixTree::Follow(Node& root, std::span<const int32_t> tokens,
+                                   int64_t limit) {
+  Match match;
+  const auto [last, shared] = Walk(root, tokens, [&](Node& node) {
+    if (node.depth > limit || node.holds_nothing()) return;
+    (node.has_state ? match.node : match.stored) = &node;
   });
   match.shared = shared;
-  Use(last);
-  if (found != nullptr) {
-    states_.splice(states_.begin(), states_, found->use);
-    match.position = found->depth;
-    match.node = found;
+  if (match.node != nullptr) match.position = match.node->depth;
+  if (match.stored != nullptr) match.stored_position = match.stored->depth;
+  if (match.stored_position < match.position) {
+    match.stored = nullptr;
+    match.stored_position = 0;
   }
-  return match;
+  return {match, last};
 }
 
 void PrefixTree::Insert(std::string_view salt,
@@ -106,16 +118,20 @@ void PrefixTree::Put(std::string_view salt, std::span<const int32_t> tokens,
     ++dropped_;
     return;
   }
-  Node* node = Extend(*RootOf(salt), tokens);
-  const auto size = static_cast<int64_t>(tokens.size());
-  if (node->depth > size) {
-    Split(*node, node->edge.size() - static_cast<size_t>(node->depth - size));
-    node = node->parent;
-  }
-  ClearState(*node);
-  SetState(*node, std::move(state));
-  Use(node);
+  Node& node = NodeAt(salt, tokens);
+  ClearState(node);
+  SetState(node, std::move(state));
+  Use(&node);
   Fit();
+}
+
+PrefixTree::Node& PrefixTree::NodeAt(std::string_view salt,
+                                     std::span<const int32_t> tokens) {
+  Node* const node = Extend(*RootOf(salt), tokens);
+  const auto size = static_cast<int64_t>(tokens.size());
+  if (node->depth == size) return *node;
+  Split(*node, node->edge.size() - static_cast<size_t>(node->depth - size));
+  return *node->parent;
 }
 
 // The tokens that a path may have so that it fits even alone.
@@ -183,40 +199,13 @@ void PrefixTree::Use(Node* deepest) {
   }
 }
 
-void PrefixTree::SetState(Node& node, CachedState state) {
-  node.has_state = true;
-  ++(state.slot.valid() ? in_slots_ : on_host_);
-  node.state = std::move(state);
-  node.use = states_.insert(states_.begin(), &node);
-}
-
-void PrefixTree::ClearState(Node& node) {
-  if (!node.has_state) return;
-  --(node.state.slot.valid() ? in_slots_ : on_host_);
-  ++dropped_;
-  node.has_state = false;
-  // Not by assignment, which would swap the slots and keep the claim alive.
-  const CachedState gone = std::move(node.state);
-  states_.erase(node.use);
-}
-
-void PrefixTree::Replace(Node& node, CachedState state) {
-  --(node.state.slot.valid() ? in_slots_ : on_host_);
-  ++(state.slot.valid() ? in_slots_ : on_host_);
-  std::swap(node.state, state);
-}
-
-void PrefixTree::Drop(Node& node) {
-  ClearState(node);
-  MergeIfPlain(node);
-}
-
 void PrefixTree::Fit() {
   while (bytes_ > max_bytes_ && !nodes_.empty()) RemoveLeaf(nodes_.back());
 }
 
 void PrefixTree::RemoveLeaf(Node& leaf) {
   assert(leaf.children.empty());
+  ClearStored(leaf);
   ClearState(leaf);
   bytes_ -= static_cast<int64_t>(sizeof(Node)) + kLinks + TokenBytes(leaf.edge);
   Node* const parent = leaf.parent;
@@ -233,7 +222,8 @@ void PrefixTree::RemoveLeaf(Node& leaf) {
 // A node that neither holds a state nor parts texts becomes a piece of the edge
 // below it.
 void PrefixTree::MergeIfPlain(Node& node) {
-  if (node.parent == nullptr || node.has_state || node.children.size() != 1) {
+  if (node.parent == nullptr || !node.holds_nothing() ||
+      node.children.size() != 1) {
     return;
   }
   Node& below = *node.children.begin()->second;
@@ -244,17 +234,5 @@ void PrefixTree::MergeIfPlain(Node& node) {
   bytes_ -= static_cast<int64_t>(sizeof(Node)) + kLinks;
   nodes_.erase(node.self);
 }
-
-PrefixTree::Node* PrefixTree::OldestOf(bool in_slot) const {
-  const auto found = std::find_if(
-      states_.rbegin(), states_.rend(),
-      [&](const Node* node) { return node->state.slot.valid() == in_slot; });
-  return found == states_.rend() ? nullptr : *found;
-}
-
-PrefixTree::Node* PrefixTree::OldestInSlot() const { return OldestOf(true); }
-PrefixTree::Node* PrefixTree::OldestOnHost() const { return OldestOf(false); }
-
-const CachedState& PrefixTree::StateOf(const Node& node) { return node.state; }
 
 }  // namespace chela

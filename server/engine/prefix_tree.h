@@ -10,17 +10,19 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "models/state_pool.h"
+#include "server/engine/prefix_store.h"
 
 namespace chela {
 
-// The recurrent state after some tokens: in a slot of the pool or, if that is
-// no claim, as its bytes on the host.
+// The recurrent state after some tokens, in memory: in a slot of the pool or,
+// if that is no claim, on the host.
 struct CachedState {
   StatePool::Slot slot;
-  std::unique_ptr<std::byte[]> bytes;  // slot_bytes() of them
+  StateBytes bytes;  // slot_bytes() of them
 };
 
 // Which prompts were seen and after which of their tokens a state is held: a
@@ -33,7 +35,11 @@ struct CachedState {
 // uses all nodes on the way to it, so the least recently used node of all is
 // always a leaf. States have an order of use of their own.
 //
-// Find, Insert and Put take time linear in their tokens. Owned by one thread.
+// A state may also be stored outside (prefix_store.h), beside the one in memory
+// or instead of it; the tree knows its key.
+//
+// Find, Peek, Insert and Put take time linear in their tokens. Owned by one
+// thread.
 class PrefixTree {
  public:
   struct Node;  // one that holds a state; gone as soon as the tree drops it
@@ -48,20 +54,26 @@ class PrefixTree {
   struct Match {
     // So many of the tokens begin a text that was inserted before.
     int64_t shared = 0;
-    // The deepest state on their way: it stands after so many tokens. 0
-    // and null without one.
+    // The deepest state in memory on their way: it stands after so many
+    // tokens. 0 and null without one.
     int64_t position = 0;
     Node* node = nullptr;
+    // The same for a state that is only stored, if there is a deeper one.
+    int64_t stored_position = 0;
+    Node* stored = nullptr;
   };
-  // Looks only for states at or before `limit` tokens. The way and the state
+  // Looks only for states at or before `limit` tokens. The way and the states
   // count as used.
   Match Find(std::string_view salt, std::span<const int32_t> tokens,
              int64_t limit);
+  // The same, but uses nothing.
+  Match Peek(std::string_view salt, std::span<const int32_t> tokens,
+             int64_t limit) const;
 
   // Remembers the tokens, or as many of the first ones as the bound allows.
   void Insert(std::string_view salt, std::span<const int32_t> tokens);
 
-  // Whether a state stands after exactly these tokens. Uses nothing.
+  // Whether a state in memory stands after exactly these tokens. Uses nothing.
   bool Holds(std::string_view salt, std::span<const int32_t> tokens) const;
 
   // Holds `state` after exactly these tokens, at least one; replaces one that
@@ -74,27 +86,63 @@ class PrefixTree {
   Node* Oldest() const { return states_.empty() ? nullptr : states_.back(); }
   Node* OldestInSlot() const;
   Node* OldestOnHost() const;
+  static bool HasState(const Node& node);  // in memory
   static const CachedState& StateOf(const Node& node);
   void Replace(Node& node, CachedState state);  // not a use
-  void Drop(Node& node);                        // the state; its tokens stay
+  // Puts a state into memory beside the one that is stored; a use.
+  void Load(Node& node, CachedState state);
+  void Drop(Node& node);  // the state in memory; its tokens stay
+  // The states in memory, the most recently used first.
+  const std::list<Node*>& states() const { return states_; }
+
+  // The node's state is stored under `key`, not 0, and takes so many bytes.
+  void SetStored(Node& node, uint64_t key, int64_t bytes);
+  // A state that is only stored, after exactly these tokens. False, and
+  // nothing, if the bound does not allow so many or one is stored there.
+  bool PutStored(std::string_view salt, std::span<const int32_t> tokens,
+                 uint64_t key, int64_t bytes);
+  static uint64_t KeyOf(const Node& node);  // 0: not stored
+  Node* FindStored(uint64_t key) const;     // null: no node has it any more
+  Node* OldestStored() const {
+    return stored_.empty() ? nullptr : stored_.back();
+  }
+  void DropStored(Node& node);  // the key; a state in memory stays
+  // The keys that were dropped, by whomever, since the last call.
+  std::vector<uint64_t> TakeDroppedKeys();
+
+  // What leads to a node, and how many tokens.
+  static std::vector<int32_t> TokensOf(const Node& node);
+  static std::string_view SaltOf(const Node& node);
+  static int64_t DepthOf(const Node& node);
 
   int64_t bytes() const { return bytes_; }
   int32_t states_in_slots() const { return in_slots_; }
   int32_t states_on_host() const { return on_host_; }
-  // Of states that were dropped, by whomever, since the start.
+  int64_t stored_bytes() const { return stored_bytes_; }
+  // Of states that were dropped, by whomever, since the start, and are stored
+  // nowhere.
   int64_t dropped_states() const { return dropped_; }
 
  private:
   using Nodes = std::list<Node>;
+  // Where tokens lead: the last node of it may be reached in part only.
+  struct Way {
+    Match match;
+    Node* last = nullptr;
+  };
 
+  static Way Follow(Node& root, std::span<const int32_t> tokens, int64_t limit);
   Node* RootOf(std::string_view salt);  // made if there is none
   Node* Extend(Node& root, std::span<const int32_t> tokens);
+  // The node that ends right after the tokens, which it makes if it must.
+  Node& NodeAt(std::string_view salt, std::span<const int32_t> tokens);
   Node& AddNode(Nodes::const_iterator before, Node* parent,
                 std::span<const int32_t> edge);
   void Split(Node& node, size_t edge_tokens);
   void Use(Node* deepest);
   void SetState(Node& node, CachedState state);
   void ClearState(Node& node);
+  void ClearStored(Node& node);
   void RemoveLeaf(Node& leaf);
   void MergeIfPlain(Node& node);
   void Fit();
@@ -109,7 +157,12 @@ class PrefixTree {
   // Owns the nodes, whose destructors so never recurse; the most recently used
   // first, each before all nodes below it.
   Nodes nodes_;
-  std::list<Node*> states_;  // the most recently used first
+  // Those in memory, and those that are stored: the most recently used first.
+  std::list<Node*> states_;
+  std::list<Node*> stored_;
+  std::unordered_map<uint64_t, Node*> by_key_;
+  std::vector<uint64_t> dropped_keys_;
+  int64_t stored_bytes_ = 0;
   std::map<std::string, Node*, std::less<>> roots_;
 };
 

@@ -20,4 +20,18 @@ const char* Name(FinishReason reason) {
   return "error";
 }
 
+const char* Name(CacheTier tier) {
+  switch (tier) {
+    case CacheTier::kNone:
+      return "none";
+    case CacheTier::kDevice:
+      return "device";
+    case CacheTier::kHost:
+      return "host";
+    case CacheTier::kDisk:
+      return "disk";
+  }
+  return "none";
+}
+
 }  // namespace chela

@@ -19,6 +19,10 @@ using Clock = std::chrono::steady_clock;
 enum class FinishReason { kStop, kLength, kEos, kCancelled, kDeadline, kError };
 const char* Name(FinishReason reason);  // "stop", "length", ...
 
+// Where the state was that a prompt went on from.
+enum class CacheTier { kNone, kDevice, kHost, kDisk };
+const char* Name(CacheTier tier);  // "none", "device", ...
+
 class TokenStream;
 class ScoreStream;
 
@@ -73,6 +77,7 @@ struct GenerateJob {
 // entry that the RPC pushes is scored after it.
 struct ScoreJob {
   RequestHeader header;
+  std::string cache_salt;  // as GenerateJob's, for the prefix
   std::shared_ptr<ScoreStream> stream;
 };
 
@@ -80,6 +85,7 @@ struct ScoreJob {
 struct Usage {
   int32_t prompt_tokens = 0;
   int32_t cached_prompt_tokens = 0;
+  CacheTier cached_tier = CacheTier::kNone;  // where they came from
   int32_t generated_tokens = 0;
   // At a stop string: the end of the returned text that GenerationEnd::state
   // lacks, since its token goes on with the stop.

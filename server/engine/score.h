@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "server/engine/prefix_reader.h"
 #include "server/engine/score_stream.h"
 #include "server/engine/sequence.h"
 
@@ -29,7 +32,10 @@ class Score : public Sequence {
   std::span<const float> Row(std::span<const float> logits, int64_t row) const {
     return logits.subspan(row * vocab_size_, vocab_size_);
   }
+  const std::string& cache_salt() const { return job_.cache_salt; }
   void CountRead(int64_t tokens);
+  // Tokens that need not be read, and where their state was.
+  void CountCached(int64_t tokens, CacheTier tier);
   void CountScored(double log_probability);
 
   const int32_t vocab_size_;
@@ -39,9 +45,12 @@ class Score : public Sequence {
  private:
   const ScoreJob job_;
   ScoreStream::Totals totals_;
+  int64_t cached_ = 0;
+  CacheTier cached_tier_ = CacheTier::kNone;
 };
 
-// The candidates form. The prefix is read once into a slot; the continuations
+// The candidates form. The prefix is read once into a slot, from the longest
+// beginning that the prefix cache has; the continuations
 // then run side by side, each in a lane of its own, on a copy of that state:
 // one step takes as many of their chunks as fit into kChunkTokens rows. Where
 // the pool has only one slot, a continuation runs over the prefix's state,
@@ -53,8 +62,16 @@ class CandidateScore : public Score {
   // score does not wait for, or hold, most of it.
   static constexpr int32_t kMaxLanes = 16;
 
-  CandidateScore(ScoreJob job, int32_t vocab_size, Metrics& metrics);
+  // prefixes must outlive it.
+  CandidateScore(ScoreJob job, int32_t vocab_size, PrefixCache& prefixes,
+                 Metrics& metrics);
 
+  bool Ready(Clock::time_point now) override {
+    return prefix_reader_.Ready(now);
+  }
+  std::optional<Clock::time_point> waits_until() const override {
+    return prefix_reader_.waits_until();
+  }
   int32_t slots(int32_t pool_slots) const override;
   int64_t queued_tokens() const override;
   Work NextWork() override;
@@ -86,6 +103,8 @@ class CandidateScore : public Score {
     return stream().continuations()[lane.continuation];
   }
   std::vector<Part> NextParts() const;
+  // Begins to read the prefix, perhaps again.
+  absl::Status StartPrefix();
   // Gives the lane the next continuation that has tokens to feed, if any.
   absl::Status Fill(Lane& lane);
   absl::Status FillAll();
@@ -94,6 +113,7 @@ class CandidateScore : public Score {
   void ScoreFirstTokens(std::span<const float> logits);
   void EndIfDone();
 
+  PrefixReader prefix_reader_;
   StatePool* pool_ = nullptr;
   std::vector<Lane> lanes_;
   bool prefix_intact_ = false;  // slot_ holds the state after the prefix
@@ -102,7 +122,8 @@ class CandidateScore : public Score {
   size_t next_ = 0;  // continuation that no lane had yet
 };
 
-// The pieces form. A chunk runs once the token behind it is known too, which
+// The pieces form. Every token wants its logits, so nothing of it is looked up.
+// A chunk runs once the token behind it is known too, which
 // its last row predicts; so nothing but a chunk of tokens is kept. While it
 // waits for input it holds its slot and takes part in no step.
 class PieceScore : public Score {
@@ -127,8 +148,9 @@ class PieceScore : public Score {
   Work work_;
 };
 
+// prefixes must outlive it.
 std::unique_ptr<Sequence> MakeScore(ScoreJob job, int32_t vocab_size,
-                                    Metrics& metrics);
+                                    PrefixCache& prefixes, Metrics& metrics);
 
 }  // namespace chela
 

@@ -2,6 +2,7 @@
 #define CHELA_SERVER_ENGINE_SEQUENCE_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -17,8 +18,9 @@ namespace chela {
 // One request inside the engine, from Submit to the end of its stream: what it
 // wants to run next and what becomes of the logits. The engine decides when.
 //
-// Life: made by Submit; then Admit; then any number of NextWork, AppendTo and
-// Deliver; End at any point, by itself or by the engine; Close last.
+// Life: made by Submit; Ready until it is; then Admit; then any number of
+// NextWork, AppendTo and Deliver; End at any point, by itself or by the engine;
+// Close last.
 //
 // Threads: made on any thread, afterwards owned by the engine's.
 class Sequence {
@@ -38,6 +40,10 @@ class Sequence {
   virtual int64_t queued_tokens() const = 0;  // to read, as far as known
   virtual bool cancelled() const = 0;
 
+  // Whether it may be admitted; asked when slots are free for it. Not while a
+  // store is being read for it: then until waits_until() at the latest.
+  virtual bool Ready(Clock::time_point /*now*/) { return true; }
+  virtual std::optional<Clock::time_point> waits_until() const { return {}; }
   // Claims its slots, which are free. May End it, if there is nothing to run.
   absl::Status Admit(StatePool& pool);
   // What it would do next: the same until it did it. May End it.

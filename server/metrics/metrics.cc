@@ -79,13 +79,18 @@ void Metrics::AddGeneratedTokens(int64_t tokens) {
   impl_->generated_tokens.metric.Increment(static_cast<double>(tokens));
 }
 
-void Metrics::AddPrefixCacheTokens(int64_t queries, int64_t hits) {
+void Metrics::AddPrefixCacheTokens(int64_t queries, int64_t hits,
+                                   const std::string& tier) {
   impl_->prefix_queries.metric.Increment(static_cast<double>(queries));
   impl_->prefix_hits.metric.Increment(static_cast<double>(hits));
+  metrics::Counter* const counter = impl_->prefix_tier_hits.Find(tier);
+  if (counter != nullptr) counter->Increment(static_cast<double>(hits));
 }
 
-void Metrics::SetPrefixCache(int64_t host_bytes, int64_t evictions) {
+void Metrics::SetPrefixCache(int64_t host_bytes, int64_t disk_bytes,
+                             int64_t evictions) {
   impl_->prefix_bytes.metric.Set(static_cast<double>(host_bytes));
+  impl_->prefix_disk_bytes.metric.Set(static_cast<double>(disk_bytes));
   impl_->prefix_evictions.metric.Increment(static_cast<double>(evictions));
 }
 

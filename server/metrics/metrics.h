@@ -43,10 +43,14 @@ class Metrics {
   void ObserveCancelToFree(double seconds);
   void AddPromptTokens(int64_t tokens, int64_t cached);
   void AddGeneratedTokens(int64_t tokens);
-  // A prompt was looked up; `hits` of its tokens need not be read.
-  void AddPrefixCacheTokens(int64_t queries, int64_t hits);
-  // Memory on the host, and states that were dropped since the last call.
-  void SetPrefixCache(int64_t host_bytes, int64_t evictions);
+  // A prompt was looked up; `hits` of its tokens need not be read, since their
+  // state was in `tier`: "device", "host", "disk", or "none".
+  void AddPrefixCacheTokens(int64_t queries, int64_t hits,
+                            const std::string& tier);
+  // Memory on the host, files, and states that were dropped since the last
+  // call.
+  void SetPrefixCache(int64_t host_bytes, int64_t disk_bytes,
+                      int64_t evictions);
   // reason: "stop", "length", "eos", "cancelled", "deadline", "error".
   void GenerationFinished(const std::string& reason);
 

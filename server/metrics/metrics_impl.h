@@ -55,6 +55,7 @@ inline constexpr const char* kSessionResults[] = {
     "ok",        "not_found",        "aborted",        "failed_precondition",
     "data_loss", "invalid_argument", "already_exists", "resource_exhausted",
     "internal",  "unavailable"};
+inline constexpr const char* kCacheTiers[] = {"device", "host", "disk"};
 inline constexpr const char* kFinishReasons[] = {
     "stop", "length", "eos", "cancelled", "deadline", "error"};
 
@@ -185,6 +186,11 @@ struct Metrics::Impl {
   Single<metrics::Counter> prefix_hits{
       *this, "chela_prefix_cache_hits_total",
       "Prompt tokens that the prefix cache spared."};
+  Family<metrics::Counter> prefix_tier_hits_family{
+      *this, "chela_prefix_cache_tier_hits_total",
+      "The same, by where the state was: in a slot, on the host, on the disk."};
+  Labelled<metrics::Counter> prefix_tier_hits{prefix_tier_hits_family, "tier",
+                                              metrics::kCacheTiers};
   Single<metrics::Counter> prefix_evictions{
       *this, "chela_prefix_cache_evictions_total",
       "States that the prefix cache dropped."};
@@ -192,6 +198,10 @@ struct Metrics::Impl {
       *this, "chela_prefix_cache_bytes",
       "Host memory of the prefix cache: states and "
       "tokens."};
+  Single<metrics::Gauge> prefix_disk_bytes{
+      *this, "chela_prefix_cache_disk_bytes",
+      "Files of the prefix cache, those that are being written with their "
+      "largest size."};
   Family<metrics::Counter> finished_family{
       *this, "chela_finished_total", "Generations that ended, by reason."};
   Labelled<metrics::Counter> finished{finished_family, "reason",

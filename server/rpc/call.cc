@@ -100,6 +100,7 @@ void Call::NoteUsage(const Usage& usage) {
   fields_["prompt_tokens"] = usage.prompt_tokens;
   if (usage.cached_prompt_tokens > 0) {
     fields_["cached_prompt_tokens"] = usage.cached_prompt_tokens;
+    fields_["cached_tier"] = Name(usage.cached_tier);
   }
   fields_["generated_tokens"] = usage.generated_tokens;
   fields_["queue_seconds"] = usage.queue_seconds;

@@ -41,6 +41,14 @@ int32_t CheckPriority(bool present, int32_t priority, FieldErrors& errors) {
   return priority;
 }
 
+const std::string& CheckSalt(const std::string& salt, FieldErrors& errors) {
+  if (salt.size() > kMaxCacheSaltBytes) {
+    errors.Add("cache_salt", absl::StrCat(salt.size(), " bytes; want at most ",
+                                          kMaxCacheSaltBytes));
+  }
+  return salt;
+}
+
 void ToCache(const v1::GenerateRequest& request, GenerateJob& job,
              FieldErrors& errors) {
   const auto size = static_cast<int64_t>(job.prompt.size());
@@ -57,13 +65,8 @@ void ToCache(const v1::GenerateRequest& request, GenerateJob& job,
                               ", the tokens of the prompt"));
     }
   }
-  if (request.cache_salt().size() > kMaxCacheSaltBytes) {
-    errors.Add("cache_salt",
-               absl::StrCat(request.cache_salt().size(),
-                            " bytes; want at most ", kMaxCacheSaltBytes));
-  }
   job.cache_at.assign(request.cache_at().begin(), request.cache_at().end());
-  job.cache_salt = request.cache_salt();
+  job.cache_salt = CheckSalt(request.cache_salt(), errors);
 }
 
 std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
@@ -211,6 +214,7 @@ absl::StatusOr<ScoreTokens> ToScoreTokens(const v1::ScoreRequest& request,
   ScoreTokens out;
   out.priority =
       CheckPriority(request.has_priority(), request.priority(), errors);
+  out.cache_salt = CheckSalt(request.cache_salt(), errors);
   const bool starts_text =
       !request.has_prefix_tokens() && request.prefix().empty();
   out.prefix =

@@ -58,6 +58,7 @@ struct ScoreTokens {
   std::vector<int32_t> prefix;
   std::vector<std::vector<int32_t>> continuations;
   int32_t priority = 0;
+  std::string cache_salt;
 };
 absl::StatusOr<ScoreTokens> ToScoreTokens(const v1::ScoreRequest& request,
                                           const ConvertContext& context);
@@ -69,6 +70,7 @@ absl::StatusOr<std::vector<int32_t>> ToTokens(const v1::TokenIds& tokens,
                                               const std::string& path);
 
 v1::FinishReason ToProto(FinishReason reason);
+v1::CacheTier ToProto(CacheTier tier);
 void ToProto(const Usage& usage, v1::Usage* out);
 // Without the usage, which only the last choice's end has.
 void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out);

@@ -32,6 +32,20 @@ v1::FinishReason ToProto(FinishReason reason) {
   return v1::FINISH_REASON_UNSPECIFIED;
 }
 
+v1::CacheTier ToProto(CacheTier tier) {
+  switch (tier) {
+    case CacheTier::kDevice:
+      return v1::CACHE_TIER_DEVICE;
+    case CacheTier::kHost:
+      return v1::CACHE_TIER_HOST;
+    case CacheTier::kDisk:
+      return v1::CACHE_TIER_DISK;
+    case CacheTier::kNone:
+      break;
+  }
+  return v1::CACHE_TIER_UNSPECIFIED;
+}
+
 void ToProto(const Usage& usage, v1::Usage* out) {
   out->set_prompt_tokens(usage.prompt_tokens);
   out->set_cached_prompt_tokens(usage.cached_prompt_tokens);
@@ -41,6 +55,7 @@ void ToProto(const Usage& usage, v1::Usage* out) {
   out->set_time_to_first_token_seconds(usage.time_to_first_token_seconds);
   out->set_decode_seconds(usage.decode_seconds);
   out->set_dropped_bytes(usage.dropped_bytes);
+  out->set_cached_tier(ToProto(usage.cached_tier));
 }
 
 void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
+#include "server/rpc/log.h"
 #include "server/session/snapshot.h"
 
 namespace chela {
@@ -85,7 +86,11 @@ absl::StatusOr<GenerationTurn::Result> GenerationTurn::Commit(
 }
 
 void GenerationTurn::Undo() {
-  model_->sessions->UndoTurn(session_, *revision_);
+  // The call's own line was written before.
+  if (model_->sessions->UndoTurn(session_, *revision_)) {
+    Log(spdlog::level::info, "turn taken back: its client was gone",
+        {{"session", session_}, {"revision", *revision_}});
+  }
   revision_.reset();
 }
 

@@ -65,7 +65,9 @@ void ScoreReactor::Submit() {
     if (cancelled_) stream->Cancel();
   }
   const absl::Status submitted = model_->engine->Submit(
-      ScoreJob{.header = call().Header(tokens->priority), .stream = stream});
+      ScoreJob{.header = call().Header(tokens->priority),
+               .cache_salt = std::move(tokens->cache_salt),
+               .stream = stream});
   if (!submitted.ok()) FinishCall(submitted);
 }
 
@@ -213,8 +215,8 @@ std::vector<int32_t> ScoreStreamReactor::TakeTokens(bool last) {
 absl::Status ScoreStreamReactor::SubmitOnce() {
   if (submitted_) return absl::OkStatus();
   submitted_ = true;
-  return model_->engine->Submit(
-      ScoreJob{.header = call().Header(0), .stream = stream_});
+  return model_->engine->Submit(ScoreJob{
+      .header = call().Header(0), .cache_salt = {}, .stream = stream_});
 }
 
 void ScoreStreamReactor::ReadOn() {

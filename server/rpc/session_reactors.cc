@@ -16,6 +16,26 @@ namespace {
 // Far below the 4 MiB that clients take by default.
 constexpr size_t kChunkBytes = size_t{1} << 20;
 
+// Small pieces are joined to larger ones as they come: each of them would take
+// more memory than its bytes.
+constexpr size_t kPieceBytes = size_t{64} << 10;
+
+// Of the snapshots that are being sent or received, in all calls together.
+constexpr int64_t kLeastInFlight = int64_t{256} << 20;
+constexpr int64_t kSnapshotsInFlight = 4;
+
+int64_t MostInFlight(const SnapshotModel& model) {
+  return std::max(
+      kLeastInFlight,
+      kSnapshotsInFlight * static_cast<int64_t>(MaxSnapshotBytes(model)));
+}
+
+absl::Status TooMuchInFlight() {
+  return absl::ResourceExhaustedError(
+      "the exports and imports that run hold all the memory that they may; "
+      "try later");
+}
+
 void SetTime(std::chrono::system_clock::time_point time,
              google::protobuf::Timestamp* out) {
   const int64_t nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -97,8 +117,11 @@ void SessionReactor::Start() {
 
 ExportReactor::ExportReactor(const RpcRuntime& runtime,
                              grpc::CallbackServerContext* context,
-                             const v1::ExportSessionRequest* request)
-    : CallReactor(runtime, "export_session", context), request_(request) {}
+                             const v1::ExportSessionRequest* request,
+                             std::shared_ptr<ByteBudget> budget)
+    : CallReactor(runtime, "export_session", context),
+      request_(request),
+      share_(std::move(budget)) {}
 
 void ExportReactor::Start() {
   call().Note("session", request_->session());
@@ -125,6 +148,10 @@ absl::Status ExportReactor::Encode() {
   absl::StatusOr<std::string> snapshot =
       EncodeSnapshot(**state, model_->snapshot);
   CHELA_RETURN_IF_ERROR(snapshot.status());
+  if (!share_.Take(static_cast<int64_t>(snapshot->size()),
+                   MostInFlight(model_->snapshot))) {
+    return TooMuchInFlight();
+  }
   snapshot_ = *std::move(snapshot);
   return absl::OkStatus();
 }
@@ -150,10 +177,12 @@ void ExportReactor::OnWriteDone(bool ok) {
 
 ImportReactor::ImportReactor(const RpcRuntime& runtime,
                              grpc::CallbackServerContext* context,
-                             v1::ImportSessionResponse* response)
+                             v1::ImportSessionResponse* response,
+                             std::shared_ptr<ByteBudget> budget)
     : CallReactor(runtime, "import_session", context),
       context_(context),
-      response_(response) {}
+      response_(response),
+      share_(std::move(budget)) {}
 
 void ImportReactor::Start() {
   const absl::StatusOr<const ServedModel*> model = call().Model();
@@ -177,20 +206,36 @@ void ImportReactor::OnReadDone(bool ok) {
   if (!std::exchange(started_, true)) {
     settings_ = std::move(*request_.mutable_settings());
   }
-  bytes_ += request_.chunk().size();
+  if (const absl::Status taken = TakeChunk(); !taken.ok()) {
+    Refuse(taken);
+    return;
+  }
+  request_.Clear();
+  StartRead(&request_);
+}
+
+absl::Status ImportReactor::TakeChunk() {
+  std::string& chunk = *request_.mutable_chunk();
+  bytes_ += chunk.size();
   const size_t most = MaxSnapshotBytes(model_->snapshot);
   if (bytes_ > most) {
-    Refuse(absl::InvalidArgumentError(
+    return absl::InvalidArgumentError(
         absl::StrCat("chunk: more than ", most,
                      " bytes, which no state of this model has; "
                      "want a snapshot of fingerprint ",
-                     model_->snapshot.fingerprint)));
-    return;
+                     model_->snapshot.fingerprint));
   }
-  // Joined on the worker: a callback has no time for large copies.
-  pieces_.push_back(std::move(*request_.mutable_chunk()));
-  request_.Clear();
-  StartRead(&request_);
+  if (!share_.Take(static_cast<int64_t>(chunk.size()),
+                   MostInFlight(model_->snapshot))) {
+    return TooMuchInFlight();
+  }
+  if (!pieces_.empty() && pieces_.back().size() + chunk.size() <= kPieceBytes) {
+    pieces_.back() += chunk;
+  } else if (!chunk.empty()) {
+    // Joined on the worker: a callback has no time for large copies.
+    pieces_.push_back(std::move(chunk));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ImportReactor::Import() {

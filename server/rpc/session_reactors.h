@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "chela/v1/session.pb.h"
+#include "server/rpc/byte_budget.h"
 #include "server/rpc/call_reactor.h"
 #include "server/session/session_registry.h"
 
@@ -38,7 +39,8 @@ class ExportReactor final
     : public CallReactor<grpc::ServerWriteReactor<v1::ExportSessionResponse>> {
  public:
   ExportReactor(const RpcRuntime& runtime, grpc::CallbackServerContext* context,
-                const v1::ExportSessionRequest* request);
+                const v1::ExportSessionRequest* request,
+                std::shared_ptr<ByteBudget> budget);
   void Start();
   void OnWriteDone(bool ok) override;
   void Deliver() override {}
@@ -49,6 +51,7 @@ class ExportReactor final
 
   const v1::ExportSessionRequest* const request_;
   const ServedModel* model_ = nullptr;
+  ByteBudget::Share share_;
   std::string snapshot_;
   size_t sent_ = 0;  // bytes of it
   v1::ExportSessionResponse response_;
@@ -60,12 +63,15 @@ class ImportReactor final
     : public CallReactor<grpc::ServerReadReactor<v1::ImportSessionRequest>> {
  public:
   ImportReactor(const RpcRuntime& runtime, grpc::CallbackServerContext* context,
-                v1::ImportSessionResponse* response);
+                v1::ImportSessionResponse* response,
+                std::shared_ptr<ByteBudget> budget);
   void Start();
   void OnReadDone(bool ok) override;
   void Deliver() override {}
 
  private:
+  // Takes the message's piece; an error if it is one too many.
+  absl::Status TakeChunk();
   absl::Status Import();
 
   grpc::CallbackServerContext* const context_;
@@ -74,6 +80,7 @@ class ImportReactor final
   v1::ImportSessionRequest request_;
   v1::SessionSettings settings_;
   bool started_ = false;
+  ByteBudget::Share share_;
   std::vector<std::string> pieces_;
   size_t bytes_ = 0;
 };

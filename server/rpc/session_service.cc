@@ -105,13 +105,13 @@ grpc::ServerUnaryReactor* SessionService::ListSessions(
 grpc::ServerWriteReactor<v1::ExportSessionResponse>*
 SessionService::ExportSession(grpc::CallbackServerContext* context,
                               const v1::ExportSessionRequest* request) {
-  return StartCall<ExportReactor>(runtime_, context, request);
+  return StartCall<ExportReactor>(runtime_, context, request, snapshots_);
 }
 
 grpc::ServerReadReactor<v1::ImportSessionRequest>*
 SessionService::ImportSession(grpc::CallbackServerContext* context,
                               v1::ImportSessionResponse* response) {
-  return StartCall<ImportReactor>(runtime_, context, response);
+  return StartCall<ImportReactor>(runtime_, context, response, snapshots_);
 }
 
 }  // namespace chela

@@ -3,7 +3,10 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <memory>
+
 #include "chela/v1/session.grpc.pb.h"
+#include "server/rpc/byte_budget.h"
 #include "server/rpc/call.h"
 
 namespace chela {
@@ -47,6 +50,8 @@ class SessionService final : public v1::SessionService::CallbackService {
 
  private:
   const RpcRuntime& runtime_;
+  // Snapshots that are being sent or received; calls may outlive us.
+  const std::shared_ptr<ByteBudget> snapshots_ = std::make_shared<ByteBudget>();
 };
 
 }  // namespace chela

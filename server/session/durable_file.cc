@@ -52,15 +52,19 @@ int WriteAll(int fd, std::string_view bytes) {
   return 0;
 }
 
-// Writes a new file and forces it to the disk; 0 or an errno.
-int WriteNew(const std::string& path, std::string_view bytes) {
+// Writes a new file; 0 or an errno. `force`: to the disk.
+int WriteNew(const std::string& path, std::string_view bytes, bool force) {
   File file(open(path.c_str(),
                  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                  kFileMode));
   if (!file.valid()) return errno;
   if (const int error = WriteAll(file.get(), bytes); error != 0) return error;
-  if (fsync(file.get()) != 0) return errno;
+  if (force && fsync(file.get()) != 0) return errno;
   return file.Close() == 0 ? 0 : errno;
+}
+
+std::string Unpublished(const std::string& directory, const std::string& name) {
+  return absl::StrCat(directory, "/", std::string(kTemporary), name);
 }
 
 }  // namespace
@@ -84,10 +88,9 @@ absl::Status FileStatus(int error, std::string_view doing,
 absl::StatusOr<StagedFile> StagedFile::Write(const std::string& directory,
                                              const std::string& name,
                                              std::string_view bytes) {
-  StagedFile file(directory,
-                  absl::StrCat(directory, "/", std::string(kTemporary), name),
+  StagedFile file(directory, Unpublished(directory, name),
                   absl::StrCat(directory, "/", name));
-  const int error = WriteNew(file.temporary_, bytes);
+  const int error = WriteNew(file.temporary_, bytes, /*force=*/true);
   if (error != 0) return FileStatus(error, "write", file.path_);
   return file;
 }
@@ -115,28 +118,58 @@ absl::Status StagedFile::Publish() {
   return SyncDirectory(directory_);
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path,
-                                     int64_t max_bytes) {
-  const File file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+absl::Status WriteWholeFile(const std::string& directory,
+                            const std::string& name, std::string_view bytes) {
+  const std::string temporary = Unpublished(directory, name);
+  const std::string path = absl::StrCat(directory, "/", name);
+  int error = WriteNew(temporary, bytes, /*force=*/false);
+  if (error == 0 && rename(temporary.c_str(), path.c_str()) != 0) error = errno;
+  if (error == 0) return absl::OkStatus();
+  unlink(temporary.c_str());
+  return FileStatus(error, "write", path);
+}
+
+bool IsUnpublished(std::string_view name) {
+  return name.substr(0, kTemporary.size()) == kTemporary;
+}
+
+absl::StatusOr<FileStart> ReadFileStart(const std::string& path,
+                                        int64_t bytes) {
+  // A pipe in its place must not hold us.
+  const File file(
+      open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file.valid()) return FileStatus(errno, "open", path);
   struct stat facts;
   if (fstat(file.get(), &facts) != 0) return FileStatus(errno, "stat", path);
-  if (facts.st_size > max_bytes) {
-    return absl::DataLossError(
-        absl::StrCat(path, ": ", facts.st_size, " bytes; want ", max_bytes));
+  if (!S_ISREG(facts.st_mode)) {
+    return absl::DataLossError(absl::StrCat(path, ": no regular file"));
   }
-  std::string bytes(static_cast<size_t>(facts.st_size), '\0');
+  FileStart start;
+  start.file_bytes = facts.st_size;
+  start.bytes.resize(
+      static_cast<size_t>(std::min<int64_t>(bytes, facts.st_size)));
   size_t read_bytes = 0;
-  while (read_bytes < bytes.size()) {
-    const ssize_t got =
-        read(file.get(), bytes.data() + read_bytes, bytes.size() - read_bytes);
+  while (read_bytes < start.bytes.size()) {
+    const ssize_t got = read(file.get(), start.bytes.data() + read_bytes,
+                             start.bytes.size() - read_bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return FileStatus(errno, "read", path);
     if (got == 0) break;
     read_bytes += static_cast<size_t>(got);
   }
-  bytes.resize(read_bytes);
-  return bytes;
+  start.bytes.resize(read_bytes);
+  return start;
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path,
+                                     int64_t max_bytes) {
+  absl::StatusOr<FileStart> whole = ReadFileStart(path, max_bytes);
+  if (!whole.ok()) return whole.status();
+  if (whole->file_bytes > max_bytes) {
+    return absl::DataLossError(absl::StrCat(path, ": ", whole->file_bytes,
+                                            " bytes; want ", max_bytes));
+  }
+  return std::move(whole->bytes);
 }
 
 absl::Status MakeDirectory(const std::string& path) {
@@ -156,6 +189,19 @@ absl::Status MakeDirectory(const std::string& path) {
     return absl::OkStatus();
   }
   return FileStatus(error, "make", path);
+}
+
+absl::Status MakeOwnDirectory(const std::string& path) {
+  CHELA_RETURN_IF_ERROR(MakeDirectory(path));
+  struct stat facts;
+  if (lstat(path.c_str(), &facts) != 0) return FileStatus(errno, "stat", path);
+  if (S_ISDIR(facts.st_mode) && (facts.st_mode & S_IWOTH) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      path, ": ",
+      S_ISDIR(facts.st_mode) ? "everybody may write there" : "a link",
+      "; want a folder of this user's own"));
 }
 
 absl::Status SyncDirectory(const std::string& directory) {

@@ -38,12 +38,29 @@ class StagedFile {
   std::string path_;
 };
 
-// The whole file, at most `max_bytes`. DATA_LOSS if it is larger.
+// The same without forcing it to the disk: whole or not at all if only the
+// process stops. What it had written before an error is gone again.
+absl::Status WriteWholeFile(const std::string& directory,
+                            const std::string& name, std::string_view bytes);
+// Whether a name is that of a file that was never published.
+bool IsUnpublished(std::string_view name);
+
+// The first bytes of a file, `bytes` of them if it has as many.
+struct FileStart {
+  std::string bytes;
+  int64_t file_bytes = 0;
+};
+absl::StatusOr<FileStart> ReadFileStart(const std::string& path, int64_t bytes);
+// The whole file, at most `max_bytes`. DATA_LOSS if it is larger. Neither
+// follows a link or reads what is no file.
 absl::StatusOr<std::string> ReadFile(const std::string& path,
                                      int64_t max_bytes);
 
 // Makes a folder, mode 0700, and its parents; OK if it is there.
 absl::Status MakeDirectory(const std::string& path);
+// The same for one that nobody else may have a hand in: FAILED_PRECONDITION if
+// it is a link, or if everybody may write there.
+absl::Status MakeOwnDirectory(const std::string& path);
 // Forces the names in `directory` to the disk.
 absl::Status SyncDirectory(const std::string& directory);
 // The names in `directory`, in no order, without "." and "..".

@@ -1,7 +1,5 @@
 #include "server/session/folder_store.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
 #include "server/session/durable_file.h"
+#include "server/session/folder_lock.h"
 
 namespace chela {
 namespace {
@@ -23,39 +22,6 @@ constexpr const char* kRecord = "record.json";
 constexpr int64_t kMaxRecordBytes = int64_t{1} << 20;
 
 std::string SnapshotName(int64_t key) { return absl::StrCat(key, ".snapshot"); }
-
-// Closed, and so unlocked, by the destructor.
-class FolderLock {
- public:
-  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(
-      const std::string& folder) {
-    const std::string path = absl::StrCat(folder, "/lock");
-    const int fd =
-        open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return FileStatus(errno, "open", path);
-    std::unique_ptr<FolderLock> lock(new FolderLock(fd));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK) return FileStatus(errno, "lock", path);
-      char holder[32] = {};
-      const ssize_t size = pread(fd, holder, sizeof(holder) - 1, 0);
-      return absl::FailedPreconditionError(absl::StrCat(
-          folder, ": another server keeps its sessions there (process ",
-          size > 0 ? holder : "unknown", ")"));
-    }
-    const std::string pid = absl::StrCat(getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) !=
-                                     static_cast<ssize_t>(pid.size())) {
-      return FileStatus(errno, "write", path);
-    }
-    return lock;
-  }
-  FolderLock(const FolderLock&) = delete;
-  ~FolderLock() { close(fd_); }
-
- private:
-  explicit FolderLock(int fd) : fd_(fd) {}
-  int fd_;
-};
 
 class FolderStore final : public SnapshotStore {
  public:
@@ -192,7 +158,7 @@ absl::StatusOr<std::unique_ptr<SnapshotStore>> OpenFolderStore(
   CHELA_RETURN_IF_ERROR(MakeDirectory(folder));
   absl::StatusOr<std::unique_ptr<FolderLock>> lock = FolderLock::Take(folder);
   if (!lock.ok()) return lock.status();
-  CHELA_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(folder, "/sessions")));
+  CHELA_RETURN_IF_ERROR(MakeOwnDirectory(absl::StrCat(folder, "/sessions")));
   return std::unique_ptr<SnapshotStore>(
       std::make_unique<FolderStore>(folder, *std::move(lock)));
 }

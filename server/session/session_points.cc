@@ -144,8 +144,8 @@ absl::StatusOr<Session*> SessionRegistry::Impl::Insert(
   session.record.id = id;
   session.record.user = given.user;
   session.record.ttl_seconds = given.ttl.value_or(options.default_ttl).count();
-  session.record.created_ms = NowMs();
-  session.record.used_ms = session.record.created_ms;
+  Touch(session);
+  session.record.created_ms = session.record.used_ms;
   session.record.revisions = {{}};
   Count(session);
   return &session;
@@ -203,7 +203,7 @@ absl::StatusOr<SequenceStatePtr> SessionRegistry::Impl::ReadPoint(
     if (!session.ok()) return session.status();
     kept = FindPoint((*session)->record, point);
     // Its user says so of a busy one, and reads the record meanwhile.
-    if (!(*session)->busy) (*session)->record.used_ms = NowMs();
+    if (!(*session)->busy) Touch(**session);
   }
   if (!kept.ok()) return kept.status();
   if (kept->key != 0) return Load(std::string(id), *kept);
@@ -260,6 +260,7 @@ absl::StatusOr<SessionInfo> SessionRegistry::Rewind(std::string_view id,
       const std::lock_guard lock(impl_->mutex);
       impl_->ForgetUndo(*session);
       impl_->Install(*session, std::move(next));
+      impl_->Touch(*session);
       return impl_->Describe(*session);
     };
     absl::StatusOr<SessionInfo> info = rewind();

@@ -21,6 +21,10 @@ absl::Status LoadSessions(SessionRegistry::Impl& impl) {
     Session& session = impl.sessions[record.id];
     ++impl.sessions_of_user[record.user];
     session.record = std::move(record);
+    // A clock that was set back gives no time before its last use.
+    const int64_t idle =
+        std::max(impl.NowMs() - session.record.used_ms, int64_t{0});
+    session.idle_since_ms = impl.SteadyMs() - idle;
     impl.Count(session);
   }
   for (auto& [id, damage] : contents->damaged) {

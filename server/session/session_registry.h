@@ -30,8 +30,14 @@ struct RegistryOptions {
   // How often expired sessions are removed, by a thread of the registry's; 0:
   // never. They are not found from the moment they expire.
   std::chrono::milliseconds sweep_interval = std::chrono::seconds(10);
+  // The time that records and answers name.
   std::function<std::chrono::system_clock::time_point()> now = [] {
     return std::chrono::system_clock::now();
+  };
+  // Idle time is measured by this one, so that a system clock that is set does
+  // not end sessions; only what passed between two processes is taken from it.
+  std::function<std::chrono::steady_clock::time_point()> steady_now = [] {
+    return std::chrono::steady_clock::now();
   };
 };
 
@@ -134,7 +140,8 @@ class SessionRegistry {
   // The client of the turn that made `revision` never saw its end: removes it,
   // if nobody has used the session since, so that the state that the turn
   // began with is the newest again, and an overwritten checkpoint is back.
-  void UndoTurn(std::string_view id, int64_t revision);
+  // Whether it was taken back.
+  bool UndoTurn(std::string_view id, int64_t revision);
 
   // A new session that begins with a state of another one, which may be in
   // use. Errors as of Create, and NOT_FOUND if it has no such point.

@@ -36,6 +36,7 @@ struct Session {
   };
 
   SessionRecord record;
+  int64_t idle_since_ms = 0;  // by the steady clock
   bool busy = false;
   bool creating = false;   // not in the store yet, for nobody else to see
   bool in_memory = false;  // as counted for the metrics
@@ -85,6 +86,7 @@ struct SessionRegistry::Impl {
   }
 
   int64_t NowMs() const;
+  int64_t SteadyMs() const;
 
   // With the mutex:
   // The session that a call may look at. NOT_FOUND, DATA_LOSS.
@@ -92,6 +94,8 @@ struct SessionRegistry::Impl {
   // The same for a change: ABORTED if it is busy, otherwise it is from now on.
   absl::StatusOr<Session*> ClaimSession(std::string_view id);
   bool Expired(const Session& session) const;
+  int64_t IdleMs(const Session& session) const;
+  void Touch(Session& session) const;  // it is used now
   SessionInfo Describe(const Session& session) const;
   void Put(Session& session, int64_t key, SequenceStatePtr state);
   // Makes `next` the record. Forgets states that nothing names any more: their

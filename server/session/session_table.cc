@@ -58,10 +58,25 @@ int64_t SessionRegistry::Impl::NowMs() const {
       .count();
 }
 
+int64_t SessionRegistry::Impl::SteadyMs() const {
+  return std::chrono::duration_cast<milliseconds>(
+             options.steady_now().time_since_epoch())
+      .count();
+}
+
+int64_t SessionRegistry::Impl::IdleMs(const Session& session) const {
+  return SteadyMs() - session.idle_since_ms;
+}
+
+void SessionRegistry::Impl::Touch(Session& session) const {
+  session.record.used_ms = NowMs();
+  session.idle_since_ms = SteadyMs();
+}
+
 bool SessionRegistry::Impl::Expired(const Session& session) const {
   const SessionRecord& record = session.record;
   return record.ttl_seconds > 0 && !session.busy &&
-         NowMs() - record.used_ms >= record.ttl_seconds * 1000;
+         IdleMs(session) >= record.ttl_seconds * 1000;
 }
 
 absl::StatusOr<Session*> SessionRegistry::Impl::Find(std::string_view id) {
@@ -108,7 +123,8 @@ SessionInfo SessionRegistry::Impl::Describe(const Session& session) const {
   info.created = FromMs(record.created_ms);
   info.used = FromMs(record.used_ms);
   if (record.ttl_seconds > 0) {
-    info.expires = info.used + std::chrono::seconds(record.ttl_seconds);
+    info.expires =
+        FromMs(NowMs() - IdleMs(session) + record.ttl_seconds * 1000);
   }
   return info;
 }

@@ -111,6 +111,7 @@ absl::Status SessionTurn::Claim::Keep(SessionRecord next,
     }
     session->undo = std::move(undo);
     impl->Install(*session, std::move(next));
+    impl->Touch(*session);
     impl->Put(*session, key, std::move(state));
   }
   impl->DropGarbage(*session);
@@ -186,7 +187,7 @@ absl::StatusOr<SessionTurn> SessionRegistry::BeginTurn(
     }
     const std::lock_guard lock(impl_->mutex);
     impl_->ForgetUndo(session);
-    session.record.used_ms = impl_->NowMs();
+    impl_->Touch(session);
     return absl::OkStatus();
   };
   const absl::Status started = start();
@@ -199,14 +200,15 @@ absl::StatusOr<SessionTurn> SessionRegistry::BeginTurn(
   return SessionTurn(std::move(claim));
 }
 
-void SessionRegistry::UndoTurn(std::string_view id, int64_t revision) {
+bool SessionRegistry::UndoTurn(std::string_view id, int64_t revision) {
   Session* session = nullptr;
   {
     const std::lock_guard lock(impl_->mutex);
     const absl::StatusOr<Session*> found = impl_->ClaimSession(id);
-    if (!found.ok()) return;
+    if (!found.ok()) return false;
     session = *found;
   }
+  bool undone = false;
   const std::optional<Session::Undo>& undo = session->undo;
   if (undo.has_value() && undo->revision == revision &&
       session->record.newest().number == revision) {
@@ -224,9 +226,11 @@ void SessionRegistry::UndoTurn(std::string_view id, int64_t revision) {
         session->undo.reset();  // Its displaced state is named again.
       }
       impl_->DropGarbage(*session);
+      undone = true;
     }
   }
   impl_->Release(*session);
+  return undone;
 }
 
 }  // namespace chela

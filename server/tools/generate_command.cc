@@ -16,15 +16,18 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// FINISH_REASON_LENGTH -> "length".
-std::string ReasonName(v1::FinishReason reason) {
-  const std::string prefix = "FINISH_REASON_";
-  std::string name = v1::FinishReason_Name(reason);
+// The rest of an enum's name after `prefix`, in lower case.
+std::string LowerName(std::string name, const std::string& prefix) {
   if (name.rfind(prefix, 0) == 0) name = name.substr(prefix.size());
   for (char& c : name) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
   return name;
+}
+
+// FINISH_REASON_LENGTH -> "length".
+std::string ReasonName(v1::FinishReason reason) {
+  return LowerName(v1::FinishReason_Name(reason), "FINISH_REASON_");
 }
 
 // Of the tokens after the first one: that one belongs to the prompt's time.
@@ -70,6 +73,10 @@ ordered_json ToJson(const v1::GenerateResponse& result) {
   object["usage"] = {{"prompt_tokens", usage.prompt_tokens()},
                      {"cached_prompt_tokens", usage.cached_prompt_tokens()},
                      {"generated_tokens", usage.generated_tokens()}};
+  if (usage.cached_tier() != v1::CACHE_TIER_UNSPECIFIED) {
+    object["usage"]["cached_tier"] =
+        LowerName(v1::CacheTier_Name(usage.cached_tier()), "CACHE_TIER_");
+  }
   object["timing"] = {
       {"queue_seconds", usage.queue_seconds()},
       {"prefill_seconds", usage.prefill_seconds()},

@@ -7,12 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 programs=(chela-server chela-cli chela-bench kernels_test
-  kernels_convolution_test models_test libchela_cuda.so
-  libchela_sentencepiece.so)
+  kernels_convolution_test models_test engine_test session_test
+  libchela_cuda.so libchela_sentencepiece.so)
 if [[ ${1:-} != --no-build ]]; then
   cmake --preset release
   cmake --build --preset release --target chela-server chela-cli chela-bench \
-    kernels_test kernels_convolution_test models_test chela_cuda
+    kernels_test kernels_convolution_test models_test engine_test session_test \
+    chela_cuda
 fi
 
 out=build/gpu

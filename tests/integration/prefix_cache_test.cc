@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tests/integration/server_rig.h"
+#include "tests/support/temp_dir.h"
 
 namespace chela {
 namespace {
@@ -72,6 +73,69 @@ TEST(PrefixCacheServiceTest, ANamedPointServesTheNextPromptThatPartsThere) {
   request.add_cache_at(1001);
   Answer(rig, request);
   EXPECT_EQ(Cached(Answer(rig, Continue(shared + " Why?", 1))), 768);
+}
+
+TEST(PrefixCacheServiceTest, AContextOfScoresIsReadOnceWithinASalt) {
+  ServerRig rig(Ample());
+  v1::ScoreRequest request;
+  request.set_prefix(LongPrompt());
+  request.add_continuations()->set_text("one");
+  request.add_continuations()->set_text("two");
+  const auto score = [&rig, &request] {
+    grpc::ClientContext context;
+    v1::ScoreResponse response;
+    EXPECT_TRUE(rig.stub().Score(&context, request, &response).ok());
+    return response;
+  };
+  const v1::ScoreResponse first = score();
+  EXPECT_EQ(first.usage().cached_prompt_tokens(), 0);
+  const v1::ScoreResponse second = score();
+  EXPECT_EQ(second.usage().cached_prompt_tokens(), 768);
+  EXPECT_EQ(second.usage().prompt_tokens(), first.usage().prompt_tokens());
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(second.scores(i).SerializeAsString(),
+              first.scores(i).SerializeAsString());
+  }
+  // What a prompt left serves a context, and the other way round.
+  EXPECT_EQ(Cached(Answer(rig, Continue(LongPrompt() + " Why?", 1))), 768);
+  request.set_cache_salt("another tenant");
+  EXPECT_EQ(score().usage().cached_prompt_tokens(), 0);
+  request.set_cache_salt(std::string(257, 'x'));
+  grpc::ClientContext context;
+  v1::ScoreResponse response;
+  const grpc::Status refused = rig.stub().Score(&context, request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_details(), HasSubstr("cache_salt"));
+}
+
+TEST(PrefixCacheServiceTest, ARestartedServerFindsItsFolder) {
+  const test_support::TempDir folder;
+  ServerConfig config = Ample();
+  config.prefix_cache_dir = folder.path() + "/prefixes";
+  const v1::GenerateRequest request = Continue(LongPrompt(), 8);
+  std::string text;
+  {
+    ServerRig rig(config);
+    const v1::GenerateResponse first = Answer(rig, request);
+    EXPECT_EQ(Cached(first), 0);
+    const v1::GenerateResponse second = Answer(rig, request);
+    EXPECT_EQ(second.finish().usage().cached_tier(), v1::CACHE_TIER_DEVICE);
+    text = first.text();
+    // Of one server at a time.
+    ServerRig other(config, /*load=*/false);
+    const test_support::TinyModel model;
+    const absl::Status refused = other.server().Load(model.directory());
+    EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(refused.message(), HasSubstr("--prefix-cache-dir"));
+  }
+  ServerRig rig(config);
+  const v1::GenerateResponse found = Answer(rig, request);
+  EXPECT_EQ(Cached(found), 768);
+  EXPECT_EQ(found.finish().usage().cached_tier(), v1::CACHE_TIER_DISK);
+  EXPECT_EQ(found.text(), text);
+  EXPECT_THAT(Http(rig.server().metrics_address().port, "GET", "/metrics"),
+              HasSubstr("chela_prefix_cache_tier_hits_total{model=\"tiny\","
+                        "tier=\"disk\"} 768"));
 }
 
 TEST(PrefixCacheServiceTest, ZeroBytesTurnItOff) {

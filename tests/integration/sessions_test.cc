@@ -205,6 +205,13 @@ TEST_F(SessionsTest, AnotherServerImportsWhatOneExports) {
   EXPECT_EQ(there.List().sessions_size(), 1);
 }
 
+TEST_F(SessionsTest, TakesAnImportInBytesAndEmptyPieces) {
+  client_.Create("s");
+  client_.Generate(In("s", "Once", 5));
+  const std::string snapshot = client_.Export("s");
+  EXPECT_EQ(client_.Import("bytes", snapshot, 1).tokens(), 10);
+}
+
 TEST_F(SessionsTest, NamesWhatIsWrongWithARequest) {
   EXPECT_EQ(client_.Status(In("none", "x", 1)).error_code(),
             StatusCode::NOT_FOUND);

@@ -16,7 +16,8 @@ set(may_server/metrics server/metrics/)
 set(may_server/engine
   server/engine/ server/metrics/metrics.h models/ kernels/)
 set(may_server/session
-  server/session/ server/engine/sequence_state.h server/metrics/metrics.h models/
+  server/session/ server/engine/sequence_state.h server/engine/prefix_store.h
+  server/metrics/metrics.h models/
   kernels/status_macros.h)
 set(may_server/rpc
   server/rpc/ server/session/ server/engine/ server/metrics/ models/

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <thread>
 #include <utility>
@@ -16,15 +17,35 @@ namespace {
 
 constexpr std::chrono::seconds kPatience(30);  // sanitizers are slow
 
-const TinyModel& Checkpoint(LongConvKind kind) {
-  static const TinyModel hierarchical;
-  static const TinyModel explicit_kernel = [] {
-    ModelConfig config = TinyConfig();
+ModelConfig ConfigOf(const RigOptions& options) {
+  ModelConfig config = TinyConfig();
+  if (options.kind == LongConvKind::kExplicit) {
     config.long_conv_kind = LongConvKind::kExplicit;
     config.long_conv_base_length = 0;
-    return TinyModel(config);
-  }();
-  return kind == LongConvKind::kExplicit ? explicit_kernel : hierarchical;
+  }
+  if (options.large_states) {
+    config.shared_dim = 64;
+    config.value_dim = 128;
+  }
+  return config;
+}
+
+const TinyModel& Checkpoint(const RigOptions& options) {
+  static std::map<std::pair<LongConvKind, bool>, std::unique_ptr<TinyModel>>
+      made;
+  std::unique_ptr<TinyModel>& one = made[{options.kind, options.large_states}];
+  if (one == nullptr) one = std::make_unique<TinyModel>(ConfigOf(options));
+  return *one;
+}
+
+BackendOptions DeviceOf(const RigOptions& options) {
+  const char* device = std::getenv("CHELA_TEST_DEVICE");
+  BackendOptions backend;
+  backend.threads = options.threads;
+  if (device != nullptr && std::string(device) == "cuda") {
+    backend.kind = BackendKind::kCuda;
+  }
+  return backend;
 }
 
 template <typename T>
@@ -147,10 +168,9 @@ ScoreStream::End WaitFor(const ScoreStream& stream) {
 }
 
 Rig::Rig(const RigOptions& options, bool start) {
-  BackendOptions cpu;
-  cpu.threads = options.threads;
-  backend = std::make_unique<HookedBackend>(Must(MakeBackend(cpu)));
-  const std::string& directory = Checkpoint(options.kind).directory();
+  backend =
+      std::make_unique<HookedBackend>(Must(MakeBackend(DeviceOf(options))));
+  const std::string& directory = Checkpoint(options).directory();
   auto weights = Must(Weights::Load(*backend, directory));
   tokenizer = Must(Tokenizer::Load(directory, weights->config()));
   model = Must(ChelaModel::Create(*backend, std::move(weights),

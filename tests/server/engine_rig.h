@@ -93,9 +93,12 @@ struct RigOptions {
   EngineLimits limits = {};
   int32_t threads = 1;
   LongConvKind kind = LongConvKind::kHierarchical;
+  // Of about 34,000 bytes instead of 3,000: larger than a prompt's tokens.
+  bool large_states = false;
 };
 
-// A tiny random model, alone or served by an engine.
+// A tiny random model, alone or served by an engine, on the CPU or, with
+// CHELA_TEST_DEVICE=cuda, on a GPU.
 class Rig {
  public:
   explicit Rig(const RigOptions& options = {}, bool start = true);

@@ -85,6 +85,23 @@ TEST(FolderStoreTest, SaysWhyAFolderCannotBeUsed) {
   }
 }
 
+TEST(FolderStoreTest, TakesNoFolderThatOthersMayHaveAHandIn) {
+  const test_support::TempDir temp;
+  const std::string sessions = temp.path() + "/sessions";
+  fs::create_directory(temp.path() + "/elsewhere");
+  fs::create_symlink(temp.path() + "/elsewhere", sessions);
+  const absl::Status link = OpenFolderStore(temp.path()).status();
+  EXPECT_EQ(link.code(), Code::kFailedPrecondition) << link;
+  EXPECT_THAT(link.message(), HasSubstr(sessions));
+  fs::remove(sessions);
+  fs::create_directory(sessions);
+  fs::permissions(sessions, fs::perms::all);
+  EXPECT_EQ(OpenFolderStore(temp.path()).status().code(),
+            Code::kFailedPrecondition);
+  fs::permissions(sessions, fs::perms::owner_all);
+  EXPECT_TRUE(OpenFolderStore(temp.path()).ok());
+}
+
 TEST(FolderStoreTest, AcknowledgesNothingOnAFullDisk) {
   const test_support::TempDir temp;
   const auto store = Opened(temp.path());

@@ -194,9 +194,10 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   metrics.SetSlots(5, 6, 7, 8000);
   metrics.AddPromptTokens(10, 4);
   metrics.AddPromptTokens(5, 0);
-  metrics.AddPrefixCacheTokens(20, 16);
-  metrics.SetPrefixCache(900, 2);
-  metrics.SetPrefixCache(800, 1);
+  metrics.AddPrefixCacheTokens(20, 16, "host");
+  metrics.AddPrefixCacheTokens(10, 0, "none");
+  metrics.SetPrefixCache(900, 70, 2);
+  metrics.SetPrefixCache(800, 60, 1);
   metrics.AddGeneratedTokens(3);
   metrics.AdmissionRejected("queue_full");
   metrics.GenerationFinished("eos");
@@ -217,10 +218,14 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   EXPECT_EQ(ValueOf(page, "chela_state_bytes" + m), 8000);
   EXPECT_EQ(ValueOf(page, "chela_prompt_tokens_total" + m), 15);
   EXPECT_EQ(ValueOf(page, "chela_cached_prompt_tokens_total" + m), 4);
-  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_queries_total" + m), 20);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_queries_total" + m), 30);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_hits_total" + m), 16);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_evictions_total" + m), 3);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_bytes" + m), 800);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_disk_bytes" + m), 60);
+  const std::string tier_hits = "chela_prefix_cache_tier_hits_total";
+  EXPECT_EQ(ValueOf(page, tier_hits + "{model=\"m\",tier=\"host\"}"), 16);
+  EXPECT_EQ(ValueOf(page, tier_hits + "{model=\"m\",tier=\"disk\"}"), 0);
   EXPECT_EQ(ValueOf(page, "chela_generated_tokens_total" + m), 3);
   EXPECT_EQ(ValueOf(page,
                     "chela_admission_rejections_total{model=\"m\","

@@ -1,5 +1,3 @@
-#include "server/engine/prefix_cache.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/engine/prefix_reader.h"
 #include "tests/server/prefix_rig.h"
 
 namespace chela {

@@ -19,10 +19,9 @@ constexpr int64_t kAmple = 1 << 30;
 constexpr int64_t kNoLimit = 1 << 20;
 
 CachedState Marked(int32_t mark) {
-  CachedState state;
-  state.bytes = std::make_unique<std::byte[]>(sizeof(mark));
-  std::memcpy(state.bytes.get(), &mark, sizeof(mark));
-  return state;
+  auto bytes = std::make_unique<std::byte[]>(sizeof(mark));
+  std::memcpy(bytes.get(), &mark, sizeof(mark));
+  return {.slot = {}, .bytes = std::move(bytes)};
 }
 
 int32_t MarkOf(const PrefixTree::Node& node) {

@@ -35,6 +35,14 @@ RedisStoreOptions RedisProcess::options() const {
   return options;
 }
 
+void RedisProcess::StandStill() const {
+  kill(pid_, SIGSTOP);
+  // It answers until the signal has arrived.
+  waitpid(pid_, nullptr, WUNTRACED);
+}
+
+void RedisProcess::GoOn() const { kill(pid_, SIGCONT); }
+
 void RedisProcess::Stop() {
   if (pid_ < 0) return;
   kill(pid_, SIGKILL);

@@ -25,6 +25,8 @@ class RedisProcess {
   std::string url() const { return "unix://" + socket(); }
   // For a store there, with the default prefix and little patience.
   RedisStoreOptions options() const;
+  void StandStill() const;  // until GoOn
+  void GoOn() const;
   void Stop();     // kills it
   void Restart();  // empty, at the same place
 

@@ -384,5 +384,21 @@ TEST_P(SessionTest, ReportsOperationsAndTiers) {
   EXPECT_EQ(tier("memory"), 0);
 }
 
+TEST_P(SessionTest, AClockThatIsSetEndsNoSession) {
+  Create("a");
+  now_ += seconds(100);
+  for (const int hours : {24 * 365, -24 * 365}) {
+    clock_error_ = std::chrono::hours(hours);
+    registry_->Sweep();
+    const auto info = registry_->Get("a");
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_EQ(*info->expires - (now_ + clock_error_),
+              std::chrono::hours(1) - seconds(100));
+  }
+  // Its own time goes on meanwhile.
+  now_ += std::chrono::hours(1) - seconds(100);
+  EXPECT_EQ(registry_->Get("a").status().code(), Code::kNotFound);
+}
+
 }  // namespace
 }  // namespace chela

@@ -73,6 +73,7 @@ class SessionTest : public ::testing::TestWithParam<bool> {
 
   std::chrono::system_clock::time_point now_ =
       std::chrono::system_clock::time_point(std::chrono::hours(500000));
+  std::chrono::hours clock_error_{0};  // of the system's clock
   FakeMedium medium_;
   Metrics metrics_{"m"};
   RegistryOptions options_;
@@ -81,7 +82,10 @@ class SessionTest : public ::testing::TestWithParam<bool> {
   SessionTest() {
     options_.model = SmallSnapshotModel();
     options_.sweep_interval = {};
-    options_.now = [this] { return now_; };
+    options_.now = [this] { return now_ + clock_error_; };
+    options_.steady_now = [this] {
+      return std::chrono::steady_clock::time_point(now_.time_since_epoch());
+    };
   }
 };
 

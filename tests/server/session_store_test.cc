@@ -281,5 +281,17 @@ TEST(SessionRecordTest, RefusesWhatIsNone) {
   }
 }
 
+TEST_P(SessionStoreTest, ARestartCountsIdleTimeByTheSystemsClock) {
+  Create("a");
+  now_ += std::chrono::minutes(30);
+  Open();
+  EXPECT_EQ(*registry_->Get("a")->expires - now_, std::chrono::minutes(30));
+  // Set back, its last use lies ahead: it counts as used just now.
+  clock_error_ = std::chrono::hours(-1000);
+  Open();
+  EXPECT_EQ(*registry_->Get("a")->expires - (now_ + clock_error_),
+            std::chrono::hours(1));
+}
+
 }  // namespace
 }  // namespace chela

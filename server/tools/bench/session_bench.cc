@@ -34,6 +34,9 @@ using Clock = std::chrono::steady_clock;
 struct Subject {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<ChelaModel> model;
+  std::unique_ptr<StatePool> pool;
+  StatePool::Slot slot;   // holds the state
+  StatePool::Slot other;  // to copy to
   SnapshotModel snapshot_model;
   SequenceStatePtr state;
 };
@@ -49,7 +52,7 @@ absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(
   return Weights::Random(backend, *config, 0);
 }
 
-// Reads random tokens into the one slot of `pool`.
+// Reads random tokens into a slot of `pool`.
 absl::Status ReadTokens(int64_t tokens, ChelaModel& model, StatePool& pool,
                         const StatePool::Slot& slot, SequenceState& state) {
   std::mt19937 random(1);
@@ -91,16 +94,20 @@ absl::StatusOr<Subject> MakeSubject(const SessionBenchOptions& options) {
   subject.snapshot_model = MakeSnapshotModel(
       subject.model->config(), fingerprint, subject.backend->Info().name);
   absl::StatusOr<std::unique_ptr<StatePool>> pool =
-      StatePool::Create(*subject.backend, subject.model->config(), 1);
+      StatePool::Create(*subject.backend, subject.model->config(), 2);
   if (!pool.ok()) return pool.status();
-  const absl::StatusOr<StatePool::Slot> slot = (*pool)->Acquire();
-  if (!slot.ok()) return slot.status();
+  subject.pool = *std::move(pool);
+  for (StatePool::Slot* const claim : {&subject.slot, &subject.other}) {
+    absl::StatusOr<StatePool::Slot> slot = subject.pool->Acquire();
+    if (!slot.ok()) return slot.status();
+    *claim = *std::move(slot);
+  }
   auto state = std::make_shared<SequenceState>();
-  CHELA_RETURN_IF_ERROR(
-      ReadTokens(options.position, *subject.model, **pool, *slot, *state));
+  CHELA_RETURN_IF_ERROR(ReadTokens(options.position, *subject.model,
+                                   *subject.pool, subject.slot, *state));
   state->pending = 0;
-  state->state.resize(static_cast<size_t>((*pool)->slot_bytes()));
-  CHELA_RETURN_IF_ERROR((*pool)->Save(*slot, state->state));
+  state->state.resize(static_cast<size_t>(subject.pool->slot_bytes()));
+  CHELA_RETURN_IF_ERROR(subject.pool->Save(subject.slot, state->state));
   subject.state = std::move(state);
   return subject;
 }
@@ -141,6 +148,27 @@ class Times {
 };
 
 absl::Status Nothing() { return absl::OkStatus(); }
+
+// What the engine does with a slot: at a turn's end and begin, and for a copy.
+absl::Status MeasureSlot(const Subject& subject, Times& times) {
+  StatePool& pool = *subject.pool;
+  std::vector<std::byte> host(subject.state->state.size());
+  CHELA_RETURN_IF_ERROR(times.Measure(
+      "slot to host", [&] { return pool.Save(subject.slot, host); }, Nothing));
+  CHELA_RETURN_IF_ERROR(times.Measure(
+      "host to slot",
+      [&] { return pool.Restore(subject.state->state, subject.other); },
+      Nothing));
+  // A device may copy later: reading a float back waits for it.
+  float first = 0;
+  return times.Measure(
+      "slot to slot",
+      [&] {
+        CHELA_RETURN_IF_ERROR(pool.Copy(subject.slot, subject.other));
+        return subject.backend->Download(pool.data(), &first, sizeof(first));
+      },
+      Nothing);
+}
 
 absl::Status MeasureSnapshot(const Subject& subject, const std::string& bytes,
                              Times& times) {
@@ -244,6 +272,7 @@ absl::Status RunSessionBench(const SessionBenchOptions& options,
   output.Line(
       absl::StrFormat("%-42s %9s %9s %9s", "ms", "median", "min", "max"));
   Times times(output, options.runs);
+  CHELA_RETURN_IF_ERROR(MeasureSlot(*subject, times));
   CHELA_RETURN_IF_ERROR(MeasureSnapshot(*subject, *bytes, times));
   CHELA_RETURN_IF_ERROR(MeasureRegistries(options, *subject, times));
   return output.Write({{"host", DescribeHost()},

@@ -1,0 +1,20 @@
+#ifndef CHELA_SERVER_OPEN_PREFIX_STORE_H_
+#define CHELA_SERVER_OPEN_PREFIX_STORE_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "server/engine/prefix_store.h"
+#include "server/loaded_model.h"
+#include "server/server_config.h"
+
+namespace chela {
+
+// The folder that the operator chose for the prefix cache; null without one.
+// Logs what it removes there. Errors name the flag.
+absl::StatusOr<std::unique_ptr<PrefixStore>> OpenPrefixStore(
+    const ServerConfig& config, const LoadedModel& loaded);
+
+}  // namespace chela
+
+#endif  // CHELA_SERVER_OPEN_PREFIX_STORE_H_
