@@ -23,7 +23,7 @@ void Score::CountScored(double log_probability) {
 
 void Score::Close() {
   ScoreStream::End end;
-  end.status = status_;
+  end.status = std::move(status_);  // not shared between threads
   end.totals = totals_;
   end.continuations = std::move(results_);
   end.usage.prompt_tokens = static_cast<int32_t>(
