@@ -22,13 +22,14 @@
 
 namespace chela {
 
-// The whole server in one object: both ports, one model, one engine.
+// The whole server in one object: both ports, one model, its devices, one
+// engine.
 // Listen, Load, serve, Drain; all by one thread.
 class Server {
  public:
   // Opens both ports; health and /readyz say "not ready". on_fault is called
-  // once, from the engine's thread, if the device fails; the server has
-  // stopped being ready and closed its streams by then.
+  // once, from a thread of the engine, if a device fails; by then the server
+  // has stopped being ready and closes all streams (Engine::Start).
   // UNAVAILABLE if a port cannot be had.
   static absl::StatusOr<std::unique_ptr<Server>> Listen(
       const ServerConfig& config, const std::string& model_name,

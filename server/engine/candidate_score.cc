@@ -44,7 +44,8 @@ int64_t CandidateScore::queued_tokens() const {
   return tokens;
 }
 
-absl::Status CandidateScore::OnAdmit(StatePool& pool) {
+absl::Status CandidateScore::OnAdmit(const Place& place) {
+  StatePool& pool = place.pool;
   pool_ = &pool;
   const int32_t claimed = slots(pool.num_slots());
   // Of the slots beside the prefix's own; that one, if it is not needed.

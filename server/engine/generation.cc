@@ -1,9 +1,12 @@
 #include "server/engine/generation.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "models/model_config.h"
+#include "server/engine/token_hash.h"
 
 namespace chela {
 namespace {
@@ -19,19 +22,22 @@ GenerateJob Completed(GenerateJob job, const Tokenizer& tokenizer) {
   return job;
 }
 
+uint64_t BeginningHash(const GenerateJob& job) {
+  constexpr auto kFirst = static_cast<size_t>(kChunkTokens);
+  if (job.start != nullptr || job.prompt.size() < kFirst) return 0;
+  return HashTokens(std::span(job.prompt).first(kFirst),
+                    std::hash<std::string>()(job.cache_salt));
+}
+
 }  // namespace
 
 Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
-                       Candidates& scratch, PrefixCache& prefixes,
                        Metrics& metrics)
     : Sequence(job.header, metrics),
       job_(Completed(std::move(job), tokenizer)),
       tokenizer_(tokenizer),
-      prefix_reader_(prefixes, {.salt = job_.cache_salt,
-                                .tokens = job_.prompt,
-                                .cache_at = job_.cache_at,
-                                .reads_all = job_.prompt_logprobs >= 0}) {
-  Sampler sampler(job_.sampling, 0, &scratch);
+      beginning_hash_(BeginningHash(job_)) {
+  Sampler sampler(job_.sampling);
   if (job_.start != nullptr) {
     sampler.Continue(job_.start->sampler, /*as_prompt=*/!job_.prompt.empty());
     position_ = job_.start->position;
@@ -41,7 +47,8 @@ Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
   if (job_.keep_state) turn_.emplace(job_, tokenizer_);
 }
 
-absl::Status Generation::OnAdmit(StatePool& pool) {
+absl::Status Generation::OnAdmit(const Place& place) {
+  StatePool& pool = place.pool;
   pool_ = &pool;
   while (static_cast<int32_t>(spare_slots_.size()) + 1 < job_.best_of) {
     absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
@@ -53,7 +60,7 @@ absl::Status Generation::OnAdmit(StatePool& pool) {
     CHELA_RETURN_IF_ERROR(slot.status());
     turn_->SetSpare(*std::move(slot));
   }
-  if (job_.start == nullptr) return StartFromPrefix();
+  if (job_.start == nullptr) return StartFromPrefix(place.prefixes);
   const SequenceState& start = *job_.start;
   CHELA_RETURN_IF_ERROR(pool.Restore(start.state, slot_));
   if (start.pending.has_value()) return absl::OkStatus();
@@ -62,7 +69,12 @@ absl::Status Generation::OnAdmit(StatePool& pool) {
   return reading() ? absl::OkStatus() : EndPrompt(start.logits);
 }
 
-absl::Status Generation::StartFromPrefix() {
+absl::Status Generation::StartFromPrefix(PrefixCache& prefixes) {
+  prefix_reader_ =
+      PrefixReader(prefixes, {.salt = job_.cache_salt,
+                              .tokens = job_.prompt,
+                              .cache_at = job_.cache_at,
+                              .reads_all = job_.prompt_logprobs >= 0});
   const absl::StatusOr<int64_t> cached = prefix_reader_.Start(slot_);
   CHELA_RETURN_IF_ERROR(cached.status());
   position_ = cached_ = *cached;

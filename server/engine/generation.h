@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "models/candidates.h"
 #include "models/tokenizer.h"
 #include "server/engine/branch.h"
 #include "server/engine/prefix_cache.h"
@@ -25,23 +24,22 @@ namespace chela {
 // a stop string its kept state may have to go back (turn.h).
 class Generation : public Sequence {
  public:
-  // tokenizer, prefixes and scratch, the memory of draws on the engine's
-  // thread, must outlive it. The job is valid (CheckJob).
-  Generation(GenerateJob job, const Tokenizer& tokenizer, Candidates& scratch,
-             PrefixCache& prefixes, Metrics& metrics);
+  // The tokenizer must outlive it. The job is valid (CheckJob).
+  Generation(GenerateJob job, const Tokenizer& tokenizer, Metrics& metrics);
 
   int32_t slots(int32_t /*pool_slots*/) const override {
     return job_.best_of + (Turn::NeedsSpare(job_) ? 1 : 0);
   }
   int64_t queued_tokens() const override { return prompt_size(); }
   bool cancelled() const override { return job_.stream->cancelled(); }
+  uint64_t beginning_hash() const override { return beginning_hash_; }
   Work NextWork() override;
   void AppendTo(StepPlan& plan) override;
   absl::Status Deliver(std::span<const float> logits) override;
   void Close() override;
 
  protected:
-  absl::Status OnAdmit(StatePool& pool) override;
+  absl::Status OnAdmit(const Place& place) override;
   void OnEnd() override;
   Clock::time_point cancelled_at() const override {
     return job_.stream->cancelled_at();
@@ -67,7 +65,7 @@ class Generation : public Sequence {
   }
 
   // A text that begins here: what an earlier prompt has left need not be read.
-  absl::Status StartFromPrefix();
+  absl::Status StartFromPrefix(PrefixCache& prefixes);
   absl::Status DeliverChunk(std::span<const float> logits);
   // The last row of the prompt: the branches and their first tokens.
   absl::Status EndPrompt(std::span<const float> logits);
@@ -91,6 +89,7 @@ class Generation : public Sequence {
 
   const GenerateJob job_;
   const Tokenizer& tokenizer_;
+  const uint64_t beginning_hash_;
   PrefixReader prefix_reader_;
   StatePool* pool_ = nullptr;
   std::vector<StatePool::Slot> spare_slots_;  // until there are branches

@@ -50,7 +50,9 @@ void PrefixCache::FitHost() {
 
 void PrefixCache::Publish() {
   const int64_t drops = tree_.dropped_states();
-  metrics_.SetPrefixCache(host_bytes(), drops - published_drops_);
+  metrics_.AddPrefixCache(host_bytes() - published_bytes_,
+                          drops - published_drops_);
+  published_bytes_ = host_bytes();
   published_drops_ = drops;
 }
 

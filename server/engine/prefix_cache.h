@@ -79,6 +79,7 @@ class PrefixCache {
   StatePool& pool_;
   Metrics& metrics_;
   PrefixTree tree_;
+  int64_t published_bytes_ = 0;
   int64_t published_drops_ = 0;
 };
 

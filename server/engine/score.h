@@ -62,7 +62,7 @@ class CandidateScore : public Score {
   absl::Status Deliver(std::span<const float> logits) override;
 
  protected:
-  absl::Status OnAdmit(StatePool& pool) override;
+  absl::Status OnAdmit(const Place& place) override;
   void OnEnd() override;
 
  private:
@@ -115,7 +115,7 @@ class PieceScore : public Score {
   absl::Status Deliver(std::span<const float> logits) override;
 
  protected:
-  absl::Status OnAdmit(StatePool& pool) override;
+  absl::Status OnAdmit(const Place& place) override;
   void OnEnd() override;
 
  private:

@@ -14,13 +14,22 @@
 
 namespace chela {
 
+class PrefixCache;
+
+// What a device lends to the sequences that run on it.
+struct Place {
+  StatePool& pool;
+  PrefixCache& prefixes;
+};
+
 // One request inside the engine, from Submit to the end of its stream: what it
 // wants to run next and what becomes of the logits. The engine decides when.
 //
 // Life: made by Submit; then Admit; then any number of NextWork, AppendTo and
 // Deliver; End at any point, by itself or by the engine; Close last.
 //
-// Threads: made on any thread, afterwards owned by the engine's.
+// Threads: made on any thread, then the queue's, then owned by that of the
+// device that runs it.
 class Sequence {
  public:
   Sequence(RequestHeader header, Metrics& metrics)
@@ -37,9 +46,12 @@ class Sequence {
   virtual int32_t slots(int32_t pool_slots) const;
   virtual int64_t queued_tokens() const = 0;  // to read, as far as known
   virtual bool cancelled() const = 0;
+  // Of the first chunk of a prompt whose state may be kept for others
+  // (PrefixCache); 0: none.
+  virtual uint64_t beginning_hash() const { return 0; }
 
   // Claims its slots, which are free. May End it, if there is nothing to run.
-  absl::Status Admit(StatePool& pool);
+  absl::Status Admit(const Place& place);
   // What it would do next: the same until it did it. May End it.
   virtual Work NextWork() = 0;
   // Adds the work that NextWork named: one segment, and the rows whose logits
@@ -61,7 +73,7 @@ class Sequence {
                          int64_t position, std::span<const int32_t> tokens,
                          LogitsOf logits);
 
-  virtual absl::Status OnAdmit(StatePool& pool) = 0;  // slot_ is claimed
+  virtual absl::Status OnAdmit(const Place& place) = 0;  // slot_ is claimed
   virtual void OnEnd() = 0;  // reason_ and status_ are set
   virtual Clock::time_point cancelled_at() const = 0;
 

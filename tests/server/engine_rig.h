@@ -93,6 +93,14 @@ struct RigOptions {
   EngineLimits limits = {};
   int32_t threads = 1;
   LongConvKind kind = LongConvKind::kHierarchical;
+  int32_t replicas = 1;  // each with `slots`
+};
+
+// A device with the tiny model on it.
+struct RigDevice {
+  std::unique_ptr<HookedBackend> backend;
+  std::unique_ptr<ChelaModel> model;
+  std::unique_ptr<StatePool> pool;
 };
 
 // A tiny random model, alone or served by an engine.
@@ -113,9 +121,13 @@ class Rig {
   std::string Page() const { return metrics.Render(); }
   double Metric(const std::string& name, const std::string& labels = "") const;
 
-  std::unique_ptr<HookedBackend> backend;
+  // The devices "rig:0", "rig:1" ... of an engine.
+  std::vector<EngineDevice> Devices() const;
+
+  std::unique_ptr<HookedBackend> backend;  // of the first device
   std::unique_ptr<ChelaModel> model;
   std::unique_ptr<StatePool> pool;
+  std::vector<RigDevice> others;
   std::unique_ptr<Tokenizer> tokenizer;
   Metrics metrics{"tiny"};
   std::atomic<int> faults{0};

@@ -168,10 +168,10 @@ TEST(MetricsTest, NeverGrowsASeriesForALabelOutsideTheClosedSet) {
 
 TEST(MetricsTest, ObservesOnlyThePhasesThatRan) {
   Metrics metrics("m");
-  metrics.ObserveStep({.sequences = 3,
-                       .tokens = 200,
-                       .prefill_seconds = 0.01,
-                       .sample_seconds = 0.001});
+  metrics.ObserveStep("cpu", {.sequences = 3,
+                              .tokens = 200,
+                              .prefill_seconds = 0.01,
+                              .sample_seconds = 0.001});
   const std::string page = metrics.Render();
   const auto count = [&page](const std::string& phase) {
     return ValueOf(
@@ -191,12 +191,16 @@ TEST(MetricsTest, ObservesOnlyThePhasesThatRan) {
 TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   Metrics metrics("m");
   metrics.SetQueue(1, 2, 300);
-  metrics.SetSlots(5, 6, 7, 8000);
+  metrics.SetSlots("cuda:0", {.free = 3, .active = 2, .cached = 4, .bytes = 1});
+  metrics.SetSlots("cuda:1",
+                   {.free = 2, .active = 4, .cached = 3, .bytes = 4000});
+  metrics.SetSlots("cuda:0",
+                   {.free = 3, .active = 2, .cached = 4, .bytes = 4000});
   metrics.AddPromptTokens(10, 4);
   metrics.AddPromptTokens(5, 0);
   metrics.AddPrefixCacheTokens(20, 16);
-  metrics.SetPrefixCache(900, 2);
-  metrics.SetPrefixCache(800, 1);
+  metrics.AddPrefixCache(900, 2);
+  metrics.AddPrefixCache(-100, 1);
   metrics.AddGeneratedTokens(3);
   metrics.AdmissionRejected("queue_full");
   metrics.GenerationFinished("eos");
@@ -256,7 +260,7 @@ TEST(MetricsTest, RendersWhileOthersCount) {
     threads.emplace_back([&metrics] {
       for (int n = 0; n < 200; ++n) {
         metrics.AddGeneratedTokens(1);
-        metrics.ObserveStep({.sequences = 1, .tokens = 1});
+        metrics.ObserveStep("cpu", {.sequences = 1, .tokens = 1});
         metrics.SetBuildInfo({{"version", std::to_string(n % 2)}});
       }
     });
