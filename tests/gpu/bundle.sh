@@ -6,13 +6,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-programs=(chela-server chela-cli chela-bench kernels_test
-  kernels_convolution_test models_test libchela_cuda.so
+programs=(chela-server chela-cli chela-bench engine_test kernels_test
+  kernels_convolution_test models_test libchela_cuda.so libchela_device_fault.so
   libchela_sentencepiece.so)
 if [[ ${1:-} != --no-build ]]; then
   cmake --preset release
   cmake --build --preset release --target chela-server chela-cli chela-bench \
-    kernels_test kernels_convolution_test models_test chela_cuda
+    engine_test kernels_test kernels_convolution_test models_test chela_cuda \
+    chela_device_fault
 fi
 
 out=build/gpu
