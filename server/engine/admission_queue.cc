@@ -91,6 +91,11 @@ absl::Status AdmissionQueue::Submit(std::unique_ptr<Sequence> sequence) {
 }
 
 bool AdmissionQueue::Assign() {
+  // Under overload nobody has a slot, and the queue is long.
+  if (std::none_of(seats_.begin(), seats_.end(),
+                   [](const Seat& seat) { return seat.unassigned > 0; })) {
+    return false;
+  }
   std::vector<WaitingEntry> entries;
   entries.reserve(waiting_.size());
   for (const Entry& entry : waiting_) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -236,6 +237,49 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   EXPECT_EQ(ValueOf(page, "chela_time_to_first_token_seconds_sum" + m), 2);
   EXPECT_EQ(ValueOf(page, "chela_inter_token_latency_seconds_sum" + m), 3);
   EXPECT_EQ(ValueOf(page, "chela_cancel_to_free_seconds_sum" + m), 4);
+}
+
+TEST(MetricsTest, TellsDevicesApart) {
+  Metrics metrics("m");
+  EXPECT_EQ(metrics.Render().find("device="), std::string::npos);
+  metrics.SetSlots("cuda:0", {.free = 3, .active = 2, .cached = 4});
+  metrics.SetSlots("cuda:1", {.free = 1});
+  metrics.SetDeviceMemory(
+      "cuda:1", {.weights = 10, .activations = 20, .states = 30, .other = 40});
+  const std::string page = metrics.Render();
+  const auto value = [&page](const std::string& name,
+                             const std::string& labels) {
+    return ValueOf(page, name + "{model=\"m\",device=\"cuda:" + labels + "}");
+  };
+  EXPECT_EQ(value("chela_device_state_slots", "0\",state=\"free\""), 3);
+  EXPECT_EQ(value("chela_device_state_slots", "0\",state=\"active\""), 2);
+  EXPECT_EQ(value("chela_device_state_slots", "0\",state=\"cached\""), 4);
+  EXPECT_EQ(value("chela_device_state_slots", "1\",state=\"free\""), 1);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"weights\""), 10);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"activations\""), 20);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"states\""), 30);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"other\""), 40);
+}
+
+TEST(MetricsTest, TheUtilizationIsThatSinceTheLastPage) {
+  Metrics metrics("m");
+  const auto utilization = [&metrics](const std::string& device) {
+    return ValueOf(metrics.Render(),
+                   "chela_device_utilization_ratio{model=\"m\",device=\"" +
+                       device + "\"}");
+  };
+  metrics.ObserveStep("a", {.decode_seconds = 1000});
+  metrics.ObserveStep("b", {.sequences = 1});
+  EXPECT_EQ(utilization("a"), 1);  // Of a step that began before the page.
+  EXPECT_EQ(utilization("a"), 0);
+  const auto start = std::chrono::steady_clock::now();
+  metrics.ObserveStep("b", {.prefill_seconds = 0.002, .decode_seconds = 0.003});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const double ratio = utilization("b");
+  const std::chrono::duration<double> passed =
+      std::chrono::steady_clock::now() - start;
+  EXPECT_LE(ratio, 0.005 / 0.02);
+  EXPECT_GE(ratio, 0.005 / (passed.count() + 0.5));
 }
 
 TEST(MetricsTest, ReplacesAnInfoMetricWhenItIsSetAgain) {
