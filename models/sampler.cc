@@ -73,19 +73,12 @@ bool LooksBack(const SamplingParams& params) {
 }  // namespace
 
 struct Sampler::Impl {
-  Impl(const SamplingParams& p, uint32_t b, Candidates* scratch)
+  Impl(const SamplingParams& p, uint32_t b)
       : params(p),
         branch(b),
         rules(MakeRules(p)),
         looks_back(LooksBack(p)),
-        history(p.penalty_window),
-        shared(scratch) {}
-
-  Candidates& candidates() {
-    if (shared != nullptr) return *shared;
-    if (own == nullptr) own = std::make_unique<Candidates>();
-    return *own;
-  }
+        history(p.penalty_window) {}
 
   SamplingParams params;
   uint32_t branch = 0;
@@ -93,15 +86,12 @@ struct Sampler::Impl {
   bool looks_back = false;
   TokenHistory history;
   int64_t earlier_draws = 0;
-  Candidates* shared = nullptr;
-  std::unique_ptr<Candidates> own;
 };
 
-Sampler::Sampler(const SamplingParams& params, uint32_t branch,
-                 Candidates* scratch)
-    : impl_(new Impl(params, branch, scratch)) {}
+Sampler::Sampler(const SamplingParams& params, uint32_t branch)
+    : impl_(new Impl(params, branch)) {}
 Sampler::Sampler(const Sampler& other, uint32_t branch)
-    : impl_(new Impl(other.impl_->params, branch, other.impl_->shared)) {
+    : impl_(new Impl(other.impl_->params, branch)) {
   impl_->history = other.impl_->history;
   impl_->earlier_draws = other.impl_->earlier_draws;
 }
@@ -124,7 +114,8 @@ void Sampler::AddGenerated(int32_t token) {
 
 SampledToken Sampler::Sample(std::span<const float> logits, int64_t draw) {
   assert(!logits.empty());
-  Candidates& candidates = impl_->candidates();
+  // Its memory is that of a row: one for all samplers of a thread.
+  thread_local Candidates candidates;
   candidates.Reset(logits);
   const SamplingStep step{draw, impl_->history.entries()};
   for (const auto& rule : impl_->rules) rule->Apply(step, candidates);

@@ -43,10 +43,7 @@ class SamplingRule;
 // drawn), sums are double. Owned by one thread.
 class Sampler {
  public:
-  // scratch: the memory of a draw, which samplers of one thread may share; must
-  // outlive the sampler. Its own if null.
-  explicit Sampler(const SamplingParams& params, uint32_t branch = 0,
-                   Candidates* scratch = nullptr);
+  explicit Sampler(const SamplingParams& params, uint32_t branch = 0);
   // Another branch with the same params and the history so far.
   Sampler(const Sampler& other, uint32_t branch);
   ~Sampler();

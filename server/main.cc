@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +24,9 @@
 
 namespace chela {
 namespace {
+
+// Beyond the drain timeout, for the end of a process with a lost device.
+constexpr std::chrono::seconds kAfterFault{10};
 
 enum class StopReason { kSignal, kTerminal, kFault };
 
@@ -67,14 +72,25 @@ int Check(const ServerConfig& config, const std::string& directory) {
   return 0;
 }
 
+// Ends the process if it has not ended by itself: after a fault another device
+// may never come back from a step, and a supervisor waits for the end.
+void ExitAfter(std::chrono::milliseconds patience) {
+  std::thread([patience] {
+    std::this_thread::sleep_for(patience);
+    Log(spdlog::level::err, "a device hangs after another failed, exiting");
+    _exit(1);
+  }).detach();
+}
+
 int Serve(const ServerConfig& config, const std::string& directory,
           StopRequest& stop, std::atomic<bool>& loading) {
   const std::string name =
       config.model_name.empty() ? BaseName(directory) : config.model_name;
   absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Listen(config, name, [&stop](const absl::Status& fault) {
+      Server::Listen(config, name, [&stop, &config](const absl::Status& fault) {
         Log(spdlog::level::err, "device failed",
             {{"error", std::string(fault.message())}});
+        ExitAfter(config.drain_timeout + kAfterFault);
         stop.Set(StopReason::kFault);
       });
   if (!server.ok()) return Fail(server.status());

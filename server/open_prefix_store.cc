@@ -12,9 +12,9 @@ namespace chela {
 namespace {
 
 // Whatever decides about the bits of a state: a hit gives those of a miss.
-std::string Identity(const LoadedModel& loaded) {
-  const Weights& weights = loaded.model->weights();
-  const BackendInfo info = loaded.backend->Info();
+std::string Identity(const LoadedDevice& device) {
+  const Weights& weights = device.model->weights();
+  const BackendInfo info = device.backend->Info();
   const SnapshotModel model =
       MakeSnapshotModel(weights.config(), weights.fingerprint(), info.name);
   return absl::StrCat(model.fingerprint, "; ", model.layout, "; ",
@@ -25,17 +25,20 @@ std::string Identity(const LoadedModel& loaded) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PrefixStore>> OpenPrefixStore(
-    const ServerConfig& config, const LoadedModel& loaded) {
-  if (config.prefix_cache_dir.empty()) return nullptr;
+    const ServerConfig& config, const LoadedModel& loaded, size_t index) {
   if (loaded.prefix_cache_bytes == 0) {
     return absl::InvalidArgumentError(
         "--prefix-cache-dir: the prefix cache is off; want "
         "--prefix-cache-bytes above 0");
   }
   PrefixFolderOptions options;
+  const LoadedDevice& device = loaded.devices[index];
   options.folder = config.prefix_cache_dir;
-  options.identity = Identity(loaded);
-  options.state_bytes = loaded.pool->slot_bytes();
+  if (loaded.devices.size() > 1) {
+    options.folder = absl::StrCat(options.folder, "/", index);
+  }
+  options.identity = Identity(device);
+  options.state_bytes = device.pool->slot_bytes();
   options.warn = [](const std::string& warning) {
     Log(spdlog::level::warn, "prefix cache", {{"warning", warning}});
   };

@@ -1,6 +1,7 @@
 #ifndef CHELA_SERVER_OPEN_PREFIX_STORE_H_
 #define CHELA_SERVER_OPEN_PREFIX_STORE_H_
 
+#include <cstddef>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -10,10 +11,11 @@
 
 namespace chela {
 
-// The folder that the operator chose for the prefix cache; null without one.
+// The folder that the operator chose for the prefix cache, of device `index`:
+// where there are several, each has a folder in that one, named by its index.
 // Logs what it removes there. Errors name the flag.
 absl::StatusOr<std::unique_ptr<PrefixStore>> OpenPrefixStore(
-    const ServerConfig& config, const LoadedModel& loaded);
+    const ServerConfig& config, const LoadedModel& loaded, size_t index);
 
 }  // namespace chela
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_join.h"
 #include "kernels/status_macros.h"
 #include "server/open_prefix_store.h"
 #include "server/open_sessions.h"
@@ -15,16 +17,29 @@ namespace {
 // For the last messages of calls that the drain has ended.
 constexpr std::chrono::seconds kLastWrites{2};
 constexpr std::chrono::milliseconds kCancelAgain{20};
+// For the ends of calls that gRPC has taken, but not yet sent: cancelling cuts
+// their connections.
+constexpr std::chrono::milliseconds kLastBytes{250};
+constexpr std::chrono::milliseconds kLookAgain{2};
 
-EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded,
-                    PrefixStore* prefix_store) {
+EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded) {
   return {.max_batch_tokens = config.max_batch_tokens,
           .max_waiting = config.max_waiting,
           .max_prompt_tokens = config.max_prompt_tokens,
           .max_output_tokens = config.max_output_tokens,
           .prefix_cache_bytes = loaded.prefix_cache_bytes,
-          .prefix_store = prefix_store,
           .prefix_store_bytes = config.prefix_cache_disk_bytes};
+}
+
+Metrics::Memory MemoryOf(const LoadedDevice& device) {
+  Metrics::Memory memory;
+  memory.weights = device.model->weights().size_bytes();
+  memory.activations = device.model->activation_bytes();
+  memory.states = device.pool->slot_bytes() * device.pool->num_slots();
+  const int64_t taken = device.opened_free_bytes - device.backend->FreeBytes();
+  memory.other = std::max<int64_t>(
+      taken - memory.weights - memory.activations - memory.states, 0);
+  return memory;
 }
 
 }  // namespace
@@ -73,12 +88,15 @@ absl::Status Server::Load(const std::string& directory) {
   loaded_ = *std::move(loaded);
   Publish();
   CHELA_RETURN_IF_ERROR(OpenStates());
-  absl::StatusOr<std::unique_ptr<PrefixStore>> prefix_store =
-      OpenPrefixStore(config_, loaded_);
-  if (!prefix_store.ok()) return prefix_store.status();
-  prefix_store_ = *std::move(prefix_store);
-  engine_ = Engine::Start(Limits(config_, loaded_, prefix_store_.get()),
-                          *loaded_.model, *loaded_.pool, *loaded_.tokenizer,
+  CHELA_RETURN_IF_ERROR(OpenPrefixStores());
+  std::vector<EngineDevice> devices;
+  for (size_t i = 0; i < loaded_.devices.size(); ++i) {
+    const LoadedDevice& device = loaded_.devices[i];
+    devices.push_back(
+        {device.backend->Info().name, *device.model, *device.pool,
+         prefix_stores_.empty() ? nullptr : prefix_stores_[i].get()});
+  }
+  engine_ = Engine::Start(Limits(config_, loaded_), devices, *loaded_.tokenizer,
                           metrics_, [this](const absl::Status& fault) {
                             SetReady(false);
                             if (on_fault_) on_fault_(fault);
@@ -86,6 +104,17 @@ absl::Status Server::Load(const std::string& directory) {
   served_.engine = engine_.get();
   service_.Serve(served_);
   SetReady(true);
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenPrefixStores() {
+  if (config_.prefix_cache_dir.empty()) return absl::OkStatus();
+  for (size_t i = 0; i < loaded_.devices.size(); ++i) {
+    absl::StatusOr<std::unique_ptr<PrefixStore>> store =
+        OpenPrefixStore(config_, loaded_, i);
+    if (!store.ok()) return store.status();
+    prefix_stores_.push_back(*std::move(store));
+  }
   return absl::OkStatus();
 }
 
@@ -98,9 +127,10 @@ absl::Status Server::OpenStates() {
     signer_ = *std::move(signer);
     served_.signer = &*signer_;
   }
-  const Weights& weights = loaded_.model->weights();
+  const LoadedDevice& device = loaded_.devices.front();
+  const Weights& weights = device.model->weights();
   served_.snapshot = MakeSnapshotModel(weights.config(), weights.fingerprint(),
-                                       loaded_.backend->Info().name);
+                                       device.backend->Info().name);
   served_.max_message_bytes = config_.max_message_bytes;
   absl::StatusOr<std::unique_ptr<SessionRegistry>> sessions =
       OpenSessions(config_, served_.snapshot, metrics_);
@@ -112,21 +142,30 @@ absl::Status Server::OpenStates() {
 
 // What GetModelInfo, requests' checks and the info metrics say.
 void Server::Publish() {
-  const BackendInfo device = loaded_.backend->Info();
-  const Weights& weights = loaded_.model->weights();
+  const BackendInfo device = loaded_.devices.front().backend->Info();
+  const Weights& weights = loaded_.devices.front().model->weights();
+  const StatePool& pool = *loaded_.devices.front().pool;
+  const auto devices = static_cast<int32_t>(loaded_.devices.size());
+  std::vector<std::string> names;
+  for (const LoadedDevice& one : loaded_.devices) {
+    names.push_back(one.backend->Info().name);
+    if (device.name != "cpu") {
+      metrics_.SetDeviceMemory(names.back(), MemoryOf(one));
+    }
+  }
   served_.convert = {.tokenizer = loaded_.tokenizer.get(),
                      .defaults = loaded_.defaults,
                      .max_prompt_tokens = config_.max_prompt_tokens,
                      .max_output_tokens = config_.max_output_tokens,
-                     .state_slots = loaded_.pool->num_slots()};
+                     .state_slots = pool.num_slots()};
   v1::GetModelInfoResponse& info = served_.info;
   info.set_model(model_name_);
   info.set_parameters(weights.config().parameters());
   info.set_config_json(weights.config().ToJson());
   info.set_tokenizer(loaded_.tokenizer->kind());
-  info.set_device(DescribeDevice(device));
-  info.set_state_bytes_per_sequence(loaded_.pool->slot_bytes());
-  info.set_state_slots(loaded_.pool->num_slots());
+  info.set_device(DescribeDevices(loaded_.devices));
+  info.set_state_bytes_per_sequence(pool.slot_bytes());
+  info.set_state_slots(pool.num_slots() * devices);
   info.set_fingerprint(weights.fingerprint());
   info.set_server_version(CHELA_VERSION);
   info.set_max_prompt_tokens(config_.max_prompt_tokens);
@@ -134,7 +173,7 @@ void Server::Publish() {
   info.set_chunk_tokens(static_cast<int32_t>(kChunkTokens));
   metrics_.SetModelInfo({{"fingerprint", weights.fingerprint()},
                          {"tokenizer", loaded_.tokenizer->kind()},
-                         {"device", device.name},
+                         {"device", absl::StrJoin(names, ",")},
                          {"kernels", device.kernels}});
 }
 
@@ -161,6 +200,8 @@ void Server::Drain(std::chrono::milliseconds grace,
     if (engine_ != nullptr) engine_->Stop();
     service_.WaitNoCalls(Clock::now() + kLastWrites);
   }
+  const Clock::time_point sent = Clock::now() + kLastBytes;
+  while (!down && Clock::now() < sent) std::this_thread::sleep_for(kLookAgain);
   // What is left are health watches, and calls whose client takes nothing.
   // Again and again, since the shutdown may not have begun.
   while (!down) {

@@ -23,13 +23,14 @@
 
 namespace chela {
 
-// The whole server in one object: both ports, one model, one engine.
+// The whole server in one object: both ports, one model, its devices, one
+// engine.
 // Listen, Load, serve, Drain; all by one thread.
 class Server {
  public:
   // Opens both ports; health and /readyz say "not ready". on_fault is called
-  // once, from the engine's thread, if the device fails; the server has
-  // stopped being ready and closed its streams by then.
+  // once, from a thread of the engine, if a device fails; by then the server
+  // has stopped being ready and closes all streams (Engine::Start).
   // UNAVAILABLE if a port cannot be had.
   static absl::StatusOr<std::unique_ptr<Server>> Listen(
       const ServerConfig& config, const std::string& model_name,
@@ -58,6 +59,7 @@ class Server {
   void SetReady(bool ready);
   void Publish();
   absl::Status OpenStates();
+  absl::Status OpenPrefixStores();
 
   const ServerConfig config_;
   const std::string model_name_;
@@ -68,7 +70,7 @@ class Server {
   // In the order of need: what stands lower uses what stands above.
   Metrics metrics_;
   LoadedModel loaded_;
-  std::unique_ptr<PrefixStore> prefix_store_;
+  std::vector<std::unique_ptr<PrefixStore>> prefix_stores_;  // a device each
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<SessionRegistry> sessions_;
   std::optional<StateSigner> signer_;

@@ -25,10 +25,10 @@ struct ServerConfig {
   bool insecure = false;  // may listen beyond loopback
 
   DeviceChoice device = DeviceChoice::kAuto;
-  int32_t device_number = 0;  // for kCuda
-  bool int8_weights = false;  // else the checkpoint's type
-  int32_t threads = 0;        // 0: every core of this process
-  int32_t max_sequences = 0;  // 0: as many states as fit
+  std::vector<int32_t> device_numbers{0};  // for kCuda; distinct
+  bool int8_weights = false;               // else the checkpoint's type
+  int32_t threads = 0;                     // 0: every core of this process
+  int32_t max_sequences = 0;  // on each device; 0: as many states as fit
 
   int32_t max_batch_tokens = 512;
   int32_t max_waiting = 1024;

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/device_flag.h"
 
 namespace chela {
 namespace {
@@ -84,24 +85,8 @@ CLI::Validator Duration(std::chrono::milliseconds* out) {
 }
 
 CLI::Validator Device(ServerConfig* config) {
-  return Store([config](const std::string& text) {
-    config->device_number = 0;
-    if (text == "auto" || text == "cpu" || text == "cuda") {
-      config->device = text == "auto"  ? DeviceChoice::kAuto
-                       : text == "cpu" ? DeviceChoice::kCpu
-                                       : DeviceChoice::kCuda;
-      return absl::OkStatus();
-    }
-    int32_t number = 0;
-    if (text.rfind("cuda:", 0) == 0 && text.size() <= 8 &&
-        absl::SimpleAtoi(text.substr(5), &number) && number >= 0) {
-      config->device = DeviceChoice::kCuda;
-      config->device_number = number;
-      return absl::OkStatus();
-    }
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"", text, "\"; want auto, cpu, cuda or cuda:N (one device)"));
-  });
+  return Store(
+      [config](const std::string& text) { return ParseDevice(text, config); });
 }
 
 class FlagAdder {
@@ -141,8 +126,9 @@ void AddModelFlags(CLI::App& app, ServerConfig& config) {
             "./models/chela-demo");
   flags.Add("model-name", text(&config.model_name), "NAME",
             "Name in answers and metrics [the folder's base name]");
-  flags.Add("device", Device(&config), "auto|cpu|cuda[:N]",
-            "What computes [auto: CUDA if it can be used, else CPU]");
+  flags.Add("device", Device(&config), "auto|cpu|cuda[:N[,M...]]",
+            "What computes; several GPUs each hold the whole model and serve "
+            "one queue [auto: GPU 0 if it can be used, else the CPU]");
   flags.Add(
       "weights",
       OneOf<bool>({{"auto", false}, {"int8", true}}, &config.int8_weights),
@@ -152,7 +138,8 @@ void AddModelFlags(CLI::App& app, ServerConfig& config) {
   flags.Add("threads", WholeNumber(0, 1024, &config.threads), "N",
             "Computing threads [0: every core of this process]");
   flags.Add("max-sequences", WholeNumber(0, 65536, &config.max_sequences), "N",
-            "States in memory, each one running sequence [0: as many as fit]");
+            "States on each device, each one running sequence [0: as many as "
+            "fit]");
 }
 
 void AddLimitFlags(CLI::App& app, ServerConfig& config) {

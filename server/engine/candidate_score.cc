@@ -17,14 +17,20 @@ int64_t TokensToFeed(const std::vector<int32_t>& continuation) {
 }  // namespace
 
 CandidateScore::CandidateScore(ScoreJob job, int32_t vocab_size,
-                               PrefixCache& prefixes, Metrics& metrics)
-    : Score(std::move(job), vocab_size, metrics),
-      prefix_reader_(
-          prefixes,
-          {.salt = cache_salt(), .tokens = stream().prefix(), .cache_at = {}}) {
+                               Metrics& metrics)
+    : Score(std::move(job), vocab_size, metrics) {
   for (const std::vector<int32_t>& tokens : stream().continuations()) {
     results_.emplace_back(tokens.size(), 0.0f);
   }
+}
+
+bool CandidateScore::Ready(PrefixCache& prefixes, Clock::time_point now) {
+  if (!prefix_reader_.has_cache()) {
+    prefix_reader_ = PrefixReader(
+        prefixes,
+        {.salt = cache_salt(), .tokens = stream().prefix(), .cache_at = {}});
+  }
+  return prefix_reader_.Ready(now);
 }
 
 int32_t CandidateScore::slots(int32_t pool_slots) const {
@@ -47,7 +53,8 @@ int64_t CandidateScore::queued_tokens() const {
   return tokens;
 }
 
-absl::Status CandidateScore::OnAdmit(StatePool& pool) {
+absl::Status CandidateScore::OnAdmit(const Place& place) {
+  StatePool& pool = place.pool;
   pool_ = &pool;
   const int32_t claimed = slots(pool.num_slots());
   // Of the slots beside the prefix's own; that one, if it is not needed.

@@ -4,9 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "models/chela_model.h"
 #include "models/state_pool.h"
 #include "models/tokenizer.h"
@@ -22,14 +23,22 @@ struct EngineLimits {
                                    // refused
   int64_t max_prompt_tokens = 1048576;
   int32_t max_output_tokens = 65536;
-  int64_t prefix_cache_bytes = 0;  // on the host (prefix_cache.h); 0: off
-  // Where the prefix cache keeps more; null: nowhere. It must outlive the
-  // engine and belongs to its thread.
-  PrefixStore* prefix_store = nullptr;
-  int64_t prefix_store_bytes = 0;
+  int64_t prefix_cache_bytes = 0;  // on the host (prefix_cache.h), of all
+                                   // devices together; 0: off
+  int64_t prefix_store_bytes = 0;  // in EngineDevice::prefix_store, likewise
 };
 
-// A snapshot of what the engine is doing.
+// A device that an engine serves from: a whole copy of the model.
+struct EngineDevice {
+  std::string name;  // BackendInfo::name: of metrics and errors
+  ChelaModel& model;
+  StatePool& pool;
+  // Where its prefix cache keeps more; null: nowhere. Its own, and its thread's
+  // while the engine lives.
+  PrefixStore* prefix_store = nullptr;
+};
+
+// A snapshot of what the engine is doing, on all devices together.
 struct EngineLoad {
   int32_t running = 0;  // sequences that hold a slot
   int32_t waiting = 0;
@@ -41,25 +50,30 @@ struct EngineLoad {
   bool healthy = true;  // false after a device fault
 };
 
-// Continuous batching over state slots: one thread that admits, plans, runs,
-// samples and delivers. Every step takes one token of each decoding sequence
-// and whole chunks of prompts within the token budget (scheduler.h). A request
-// gives the same tokens whatever runs beside it.
+// Continuous batching over state slots: for each device one thread that admits,
+// plans, runs, samples and delivers. Every step takes one token of each
+// decoding sequence and whole chunks of prompts within the token budget
+// (scheduler.h). A request gives the same tokens whatever runs beside it, and
+// on whichever of equal devices. All devices serve one queue
+// (admission_queue.h), and fail together: a device that is lost ends the
+// engine, so that a supervisor restarts it whole.
 //
 // Threads: thread-safe. Submit, Load and Drain never block on the engine's
 // work; WaitIdle and Stop wait for it and must not be called from a stream's
 // callback or on_fault.
 class Engine {
  public:
-  // Everything borrowed must outlive the engine; model and pool belong to its
-  // thread from here on. A step has at most min(limits.max_batch_tokens,
+  // devices: at least one, all with the same checkpoint and as many slots.
+  // Everything borrowed must outlive the engine; models and pools belong to its
+  // threads from here on. A step has at most min(limits.max_batch_tokens,
   // model.max_rows()) rows, but never less than one chunk: model.max_rows()
   // must be kChunkTokens or more. From slots + kChunkTokens rows on, a prompt's
   // chunk never makes a decoding sequence miss a step. on_fault runs once, on
-  // the engine's thread, if the device failed: all streams have been closed
-  // with UNAVAILABLE.
+  // the thread of the device that failed first: what waited and that device's
+  // streams have been closed with UNAVAILABLE, those of others are at their
+  // next turn.
   static std::unique_ptr<Engine> Start(
-      const EngineLimits& limits, ChelaModel& model, StatePool& pool,
+      const EngineLimits& limits, const std::vector<EngineDevice>& devices,
       const Tokenizer& tokenizer, Metrics& metrics,
       std::function<void(const absl::Status&)> on_fault);
   virtual ~Engine() = default;  // Stop()s
@@ -77,8 +91,8 @@ class Engine {
   virtual void Drain() = 0;
   // True once nothing runs or waits, or false at `deadline`.
   virtual bool WaitIdle(Clock::time_point deadline) = 0;
-  // Closes what is left with UNAVAILABLE, gives the prefix cache some seconds
-  // to store its states and joins the thread. Idempotent.
+  // Closes what is left with UNAVAILABLE, gives the prefix caches some seconds
+  // to store their states and joins the threads. Idempotent.
   virtual void Stop() = 0;
 };
 

@@ -1,9 +1,12 @@
 #include "server/engine/generation.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "models/model_config.h"
+#include "server/engine/token_hash.h"
 
 namespace chela {
 namespace {
@@ -19,19 +22,22 @@ GenerateJob Completed(GenerateJob job, const Tokenizer& tokenizer) {
   return job;
 }
 
+uint64_t BeginningHash(const GenerateJob& job) {
+  constexpr auto kFirst = static_cast<size_t>(kChunkTokens);
+  if (job.start != nullptr || job.prompt.size() < kFirst) return 0;
+  return HashTokens(std::span(job.prompt).first(kFirst),
+                    std::hash<std::string>()(job.cache_salt));
+}
+
 }  // namespace
 
 Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
-                       Candidates& scratch, PrefixCache& prefixes,
                        Metrics& metrics)
     : Sequence(job.header, metrics),
       job_(Completed(std::move(job), tokenizer)),
       tokenizer_(tokenizer),
-      prefix_reader_(prefixes, {.salt = job_.cache_salt,
-                                .tokens = job_.prompt,
-                                .cache_at = job_.cache_at,
-                                .reads_all = job_.prompt_logprobs >= 0}) {
-  Sampler sampler(job_.sampling, 0, &scratch);
+      beginning_hash_(BeginningHash(job_)) {
+  Sampler sampler(job_.sampling);
   if (job_.start != nullptr) {
     sampler.Continue(job_.start->sampler, /*as_prompt=*/!job_.prompt.empty());
     position_ = job_.start->position;
@@ -41,7 +47,8 @@ Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
   if (job_.keep_state) turn_.emplace(job_, tokenizer_);
 }
 
-absl::Status Generation::OnAdmit(StatePool& pool) {
+absl::Status Generation::OnAdmit(const Place& place) {
+  StatePool& pool = place.pool;
   pool_ = &pool;
   while (static_cast<int32_t>(spare_slots_.size()) + 1 < job_.best_of) {
     absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
@@ -60,6 +67,19 @@ absl::Status Generation::OnAdmit(StatePool& pool) {
   // The row that the pending token would have given.
   if (job_.prompt_logprobs >= 0) EmitPrompt(start.logits, 1, 0);
   return reading() ? absl::OkStatus() : EndPrompt(start.logits);
+}
+
+bool Generation::Ready(PrefixCache& prefixes, Clock::time_point now) {
+  // Only a text that begins is looked up.
+  if (job_.start != nullptr) return true;
+  if (!prefix_reader_.has_cache()) {
+    prefix_reader_ =
+        PrefixReader(prefixes, {.salt = job_.cache_salt,
+                                .tokens = job_.prompt,
+                                .cache_at = job_.cache_at,
+                                .reads_all = job_.prompt_logprobs >= 0});
+  }
+  return prefix_reader_.Ready(now);
 }
 
 absl::Status Generation::StartFromPrefix() {

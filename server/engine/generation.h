@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "models/candidates.h"
 #include "models/tokenizer.h"
 #include "server/engine/branch.h"
 #include "server/engine/prefix_reader.h"
@@ -25,20 +24,16 @@ namespace chela {
 // a stop string its kept state may have to go back (turn.h).
 class Generation : public Sequence {
  public:
-  // tokenizer, prefixes and scratch, the memory of draws on the engine's
-  // thread, must outlive it. The job is valid (CheckJob).
-  Generation(GenerateJob job, const Tokenizer& tokenizer, Candidates& scratch,
-             PrefixCache& prefixes, Metrics& metrics);
+  // The tokenizer must outlive it. The job is valid (CheckJob).
+  Generation(GenerateJob job, const Tokenizer& tokenizer, Metrics& metrics);
 
   int32_t slots(int32_t /*pool_slots*/) const override {
     return job_.best_of + (Turn::NeedsSpare(job_) ? 1 : 0);
   }
   int64_t queued_tokens() const override { return prompt_size(); }
   bool cancelled() const override { return job_.stream->cancelled(); }
-  // Only a text that begins is looked up.
-  bool Ready(Clock::time_point now) override {
-    return job_.start != nullptr || prefix_reader_.Ready(now);
-  }
+  uint64_t beginning_hash() const override { return beginning_hash_; }
+  bool Ready(PrefixCache& prefixes, Clock::time_point now) override;
   std::optional<Clock::time_point> waits_until() const override {
     return prefix_reader_.waits_until();
   }
@@ -48,7 +43,7 @@ class Generation : public Sequence {
   void Close() override;
 
  protected:
-  absl::Status OnAdmit(StatePool& pool) override;
+  absl::Status OnAdmit(const Place& place) override;
   void OnEnd() override;
   Clock::time_point cancelled_at() const override {
     return job_.stream->cancelled_at();
@@ -98,6 +93,7 @@ class Generation : public Sequence {
 
   const GenerateJob job_;
   const Tokenizer& tokenizer_;
+  const uint64_t beginning_hash_;
   PrefixReader prefix_reader_;
   StatePool* pool_ = nullptr;
   std::vector<StatePool::Slot> spare_slots_;  // until there are branches

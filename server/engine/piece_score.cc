@@ -11,7 +11,7 @@ namespace chela {
 PieceScore::PieceScore(ScoreJob job, int32_t vocab_size, Metrics& metrics)
     : Score(std::move(job), vocab_size, metrics) {}
 
-absl::Status PieceScore::OnAdmit(StatePool& /*pool*/) {
+absl::Status PieceScore::OnAdmit(const Place& /*place*/) {
   return absl::OkStatus();
 }
 

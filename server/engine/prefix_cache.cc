@@ -44,8 +44,11 @@ void PrefixCache::FitHost() {
 void PrefixCache::Publish() {
   RemoveDropped();
   const int64_t drops = tree_.dropped_states();
-  metrics_.SetPrefixCache(host_bytes(), tree_.stored_bytes(),
+  metrics_.AddPrefixCache(host_bytes() - published_bytes_,
+                          tree_.stored_bytes() - published_stored_,
                           drops - published_drops_);
+  published_bytes_ = host_bytes();
+  published_stored_ = tree_.stored_bytes();
   published_drops_ = drops;
 }
 

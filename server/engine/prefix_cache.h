@@ -116,6 +116,8 @@ class PrefixCache {
   StatePool& pool_;
   Metrics& metrics_;
   PrefixTree tree_;
+  int64_t published_bytes_ = 0;
+  int64_t published_stored_ = 0;
   int64_t published_drops_ = 0;
   uint64_t next_key_ = 1;
   // By key. Those that nobody waits for any more have expired.

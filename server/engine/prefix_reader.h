@@ -37,6 +37,8 @@ class PrefixReader {
   // Both must outlive it.
   PrefixReader(PrefixCache& cache, const CachedPrompt& prompt);
 
+  bool has_cache() const { return cache_ != nullptr; }
+
   // Whether Start need not wait for the store: the first call may begin to
   // read there, and after half a second the prompt goes without it, and those
   // of the next half minute, too.

@@ -46,24 +46,37 @@ std::vector<int32_t> FirstThatFit(const std::vector<RunningEntry>& running,
   return taken;
 }
 
+int32_t Choose(const WaitingEntry& entry,
+               const std::vector<int32_t>& free_slots) {
+  const auto freest = static_cast<int32_t>(
+      std::max_element(free_slots.begin(), free_slots.end()) -
+      free_slots.begin());
+  if (entry.holder < 0) return freest;
+  const int32_t at_holder = free_slots[entry.holder];
+  return at_holder >= entry.slots &&
+                 at_holder + kHolderLead >= free_slots[freest]
+             ? entry.holder
+             : freest;
+}
+
 }  // namespace
 
-std::vector<int32_t> Admit(const std::vector<WaitingEntry>& waiting,
-                           int32_t free_slots) {
-  if (free_slots <= 0 || waiting.empty()) return {};
+std::vector<Admission> Admit(const std::vector<WaitingEntry>& waiting,
+                             std::vector<int32_t> free_slots) {
   std::vector<int32_t> order(waiting.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&waiting](int32_t a, int32_t b) {
     return std::tuple(-int64_t{waiting[a].priority}, waiting[a].arrival) <
            std::tuple(-int64_t{waiting[b].priority}, waiting[b].arrival);
   });
-  size_t count = 0;
-  while (count < order.size() && waiting[order[count]].slots <= free_slots) {
-    free_slots -= waiting[order[count]].slots;
-    ++count;
+  std::vector<Admission> admitted;
+  for (const int32_t index : order) {
+    const int32_t replica = Choose(waiting[index], free_slots);
+    if (free_slots[replica] < waiting[index].slots) break;
+    free_slots[replica] -= waiting[index].slots;
+    admitted.push_back({index, replica});
   }
-  order.resize(count);
-  return order;
+  return admitted;
 }
 
 std::vector<int32_t> PlanStep(const std::vector<RunningEntry>& running,

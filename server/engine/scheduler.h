@@ -21,7 +21,19 @@ struct WaitingEntry {
   int32_t priority = 0;  // higher first
   int64_t arrival = 0;   // lower first; distinct
   int32_t slots = 1;     // it is admitted with, >= 1
+  int32_t holder = -1;   // the replica that has read its beginning; -1: none
 };
+
+// A waiting request and the replica that takes it.
+struct Admission {
+  int32_t entry = 0;    // index of the waiting entry
+  int32_t replica = 0;  // index of its free slots
+};
+
+// A request goes to the replica that has read its beginning while that has at
+// most this many free slots fewer than the freest one. What a hit spares is
+// worth a few rows more in each step, not a replica that idles.
+inline constexpr int32_t kHolderLead = 8;
 
 struct RunningEntry {
   Work work;
@@ -39,11 +51,13 @@ struct StepLimits {
 
 // Both functions decide from their arguments alone: no device, lock or clock.
 
-// The waiting requests to admit now, in order: by priority, then arrival. The
-// first one whose slots are not free holds back all behind it, so that a
-// request for two slots is not passed over forever. Returns indices.
-std::vector<int32_t> Admit(const std::vector<WaitingEntry>& waiting,
-                           int32_t free_slots);
+// The waiting requests to admit now, in order: by priority, then arrival. Each
+// goes to its holder (kHolderLead) or to the replica with the most free slots,
+// of equals the first. free_slots: of each replica. The first request whose
+// slots no replica has free holds back all behind it, so that a request for two
+// slots is not passed over forever.
+std::vector<Admission> Admit(const std::vector<WaitingEntry>& waiting,
+                             std::vector<int32_t> free_slots);
 
 // The sequences that take part in the next step: decoding ones first, in the
 // step's order. Returns indices; empty if nobody has work.

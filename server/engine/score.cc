@@ -30,7 +30,7 @@ void Score::CountScored(double log_probability) {
 
 void Score::Close() {
   ScoreStream::End end;
-  end.status = status_;
+  end.status = std::move(status_);  // not shared between threads
   end.totals = totals_;
   end.continuations = std::move(results_);
   end.usage.prompt_tokens = static_cast<int32_t>(
@@ -43,12 +43,11 @@ void Score::Close() {
 }
 
 std::unique_ptr<Sequence> MakeScore(ScoreJob job, int32_t vocab_size,
-                                    PrefixCache& prefixes, Metrics& metrics) {
+                                    Metrics& metrics) {
   if (job.stream->in_pieces()) {
     return std::make_unique<PieceScore>(std::move(job), vocab_size, metrics);
   }
-  return std::make_unique<CandidateScore>(std::move(job), vocab_size, prefixes,
-                                          metrics);
+  return std::make_unique<CandidateScore>(std::move(job), vocab_size, metrics);
 }
 
 }  // namespace chela

@@ -62,13 +62,9 @@ class CandidateScore : public Score {
   // score does not wait for, or hold, most of it.
   static constexpr int32_t kMaxLanes = 16;
 
-  // prefixes must outlive it.
-  CandidateScore(ScoreJob job, int32_t vocab_size, PrefixCache& prefixes,
-                 Metrics& metrics);
+  CandidateScore(ScoreJob job, int32_t vocab_size, Metrics& metrics);
 
-  bool Ready(Clock::time_point now) override {
-    return prefix_reader_.Ready(now);
-  }
+  bool Ready(PrefixCache& prefixes, Clock::time_point now) override;
   std::optional<Clock::time_point> waits_until() const override {
     return prefix_reader_.waits_until();
   }
@@ -79,7 +75,7 @@ class CandidateScore : public Score {
   absl::Status Deliver(std::span<const float> logits) override;
 
  protected:
-  absl::Status OnAdmit(StatePool& pool) override;
+  absl::Status OnAdmit(const Place& place) override;
   void OnEnd() override;
 
  private:
@@ -136,7 +132,7 @@ class PieceScore : public Score {
   absl::Status Deliver(std::span<const float> logits) override;
 
  protected:
-  absl::Status OnAdmit(StatePool& pool) override;
+  absl::Status OnAdmit(const Place& place) override;
   void OnEnd() override;
 
  private:
@@ -148,9 +144,8 @@ class PieceScore : public Score {
   Work work_;
 };
 
-// prefixes must outlive it.
 std::unique_ptr<Sequence> MakeScore(ScoreJob job, int32_t vocab_size,
-                                    PrefixCache& prefixes, Metrics& metrics);
+                                    Metrics& metrics);
 
 }  // namespace chela
 

@@ -6,14 +6,14 @@ namespace chela {
 
 int32_t Sequence::slots(int32_t /*pool_slots*/) const { return 1; }
 
-absl::Status Sequence::Admit(StatePool& pool) {
-  absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
+absl::Status Sequence::Admit(const Place& place) {
+  absl::StatusOr<StatePool::Slot> slot = place.pool.Acquire();
   CHELA_RETURN_IF_ERROR(slot.status());
   slot_ = *std::move(slot);
   admitted_at_ = Clock::now();
   admitted_ = true;
   metrics_.ObserveQueue(SecondsBetween(submitted_, admitted_at_));
-  return OnAdmit(pool);
+  return OnAdmit(place);
 }
 
 void Sequence::End(FinishReason reason, absl::Status status) {

@@ -15,6 +15,14 @@
 
 namespace chela {
 
+class PrefixCache;
+
+// What a device lends to the sequences that run on it.
+struct Place {
+  StatePool& pool;
+  PrefixCache& prefixes;
+};
+
 // One request inside the engine, from Submit to the end of its stream: what it
 // wants to run next and what becomes of the logits. The engine decides when.
 //
@@ -22,7 +30,8 @@ namespace chela {
 // NextWork, AppendTo and Deliver; End at any point, by itself or by the engine;
 // Close last.
 //
-// Threads: made on any thread, afterwards owned by the engine's.
+// Threads: made on any thread, then the queue's, then owned by that of the
+// device that runs it.
 class Sequence {
  public:
   Sequence(RequestHeader header, Metrics& metrics)
@@ -39,13 +48,20 @@ class Sequence {
   virtual int32_t slots(int32_t pool_slots) const;
   virtual int64_t queued_tokens() const = 0;  // to read, as far as known
   virtual bool cancelled() const = 0;
+  // Of the first chunk of a prompt whose state may be kept for others
+  // (PrefixCache); 0: none.
+  virtual uint64_t beginning_hash() const { return 0; }
 
-  // Whether it may be admitted; asked when slots are free for it. Not while a
-  // store is being read for it: then until waits_until() at the latest.
-  virtual bool Ready(Clock::time_point /*now*/) { return true; }
+  // Whether it may be admitted to the device that has this cache; asked when
+  // slots there are free for it, always of the same device. Not while a store
+  // is being read for it: then until waits_until() at the latest.
+  virtual bool Ready(PrefixCache& /*prefixes*/, Clock::time_point /*now*/) {
+    return true;
+  }
   virtual std::optional<Clock::time_point> waits_until() const { return {}; }
-  // Claims its slots, which are free. May End it, if there is nothing to run.
-  absl::Status Admit(StatePool& pool);
+  // Claims its slots, which are free, once it is Ready. May End it, if there is
+  // nothing to run.
+  absl::Status Admit(const Place& place);
   // What it would do next: the same until it did it. May End it.
   virtual Work NextWork() = 0;
   // Adds the work that NextWork named: one segment, and the rows whose logits
@@ -67,7 +83,7 @@ class Sequence {
                          int64_t position, std::span<const int32_t> tokens,
                          LogitsOf logits);
 
-  virtual absl::Status OnAdmit(StatePool& pool) = 0;  // slot_ is claimed
+  virtual absl::Status OnAdmit(const Place& place) = 0;  // slot_ is claimed
   virtual void OnEnd() = 0;  // reason_ and status_ are set
   virtual Clock::time_point cancelled_at() const = 0;
 

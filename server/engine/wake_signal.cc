@@ -5,20 +5,20 @@ namespace chela {
 void WakeSignal::Notify() {
   {
     const std::lock_guard lock(mutex_);
-    notified_ = true;
+    ++notified_;
   }
-  condition_.notify_one();
+  condition_.notify_all();
 }
 
-void WakeSignal::Wait(std::optional<Clock::time_point> deadline) {
-  std::unique_lock lock(mutex_);
-  const auto notified = [this] { return notified_; };
+void WakeSignal::Sleeper::Wait(std::optional<Clock::time_point> deadline) {
+  std::unique_lock lock(signal_.mutex_);
+  const auto notified = [this] { return signal_.notified_ != seen_; };
   if (deadline.has_value()) {
-    condition_.wait_until(lock, *deadline, notified);
+    signal_.condition_.wait_until(lock, *deadline, notified);
   } else {
-    condition_.wait(lock, notified);
+    signal_.condition_.wait(lock, notified);
   }
-  notified_ = false;
+  seen_ = signal_.notified_;
 }
 
 }  // namespace chela

@@ -46,12 +46,18 @@ void Metrics::SetQueue(int32_t running, int32_t waiting,
   impl_->queued_tokens.metric.Set(static_cast<double>(queued_tokens));
 }
 
-void Metrics::SetSlots(int32_t free, int32_t active, int32_t cached,
-                       int64_t state_bytes) {
-  impl_->slots_free.Set(free);
-  impl_->slots_active.Set(active);
-  impl_->slots_cached.Set(cached);
-  impl_->state_bytes.metric.Set(static_cast<double>(state_bytes));
+void Metrics::SetSlots(const std::string& device, const Slots& slots) {
+  // Sums of two calls must not overtake each other.
+  const std::lock_guard lock(impl_->slots_mutex);
+  const Slots sum = impl_->devices.SetSlots(device, slots);
+  impl_->slots_free.Set(sum.free);
+  impl_->slots_active.Set(sum.active);
+  impl_->slots_cached.Set(sum.cached);
+  impl_->state_bytes.metric.Set(static_cast<double>(sum.bytes));
+}
+
+void Metrics::SetDeviceMemory(const std::string& device, const Memory& memory) {
+  impl_->devices.SetMemory(device, memory);
 }
 
 void Metrics::ObserveQueue(double seconds) {
@@ -87,10 +93,10 @@ void Metrics::AddPrefixCacheTokens(int64_t queries, int64_t hits,
   if (counter != nullptr) counter->Increment(static_cast<double>(hits));
 }
 
-void Metrics::SetPrefixCache(int64_t host_bytes, int64_t disk_bytes,
+void Metrics::AddPrefixCache(int64_t host_bytes, int64_t disk_bytes,
                              int64_t evictions) {
-  impl_->prefix_bytes.metric.Set(static_cast<double>(host_bytes));
-  impl_->prefix_disk_bytes.metric.Set(static_cast<double>(disk_bytes));
+  impl_->prefix_bytes.metric.Increment(static_cast<double>(host_bytes));
+  impl_->prefix_disk_bytes.metric.Increment(static_cast<double>(disk_bytes));
   impl_->prefix_evictions.metric.Increment(static_cast<double>(evictions));
 }
 
@@ -116,7 +122,8 @@ void Metrics::SessionOperation(const std::string& op, const std::string& result,
   impl_->session_durations.Find(op)->Observe(seconds);
 }
 
-void Metrics::ObserveStep(const Step& step) {
+void Metrics::ObserveStep(const std::string& device, const Step& step) {
+  impl_->devices.AddBusy(device, step.prefill_seconds + step.decode_seconds);
   impl_->batch_sequences.metric.Observe(step.sequences);
   impl_->batch_tokens.metric.Observe(step.tokens);
   if (step.prefill_seconds > 0) impl_->prefill.Observe(step.prefill_seconds);
@@ -132,6 +139,7 @@ std::string Metrics::Render() const {
     }
   };
   for (const prometheus::Collectable* family : impl_->page) collect(*family);
+  collect(impl_->devices);
   collect(impl_->process);
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, families);

@@ -9,9 +9,9 @@
 namespace chela {
 
 // Every metric of the server: name, help, labels and buckets stand in
-// metrics_impl.h and nowhere else. All series of closed labels exist at zero
-// from the start. Label values are lower_snake_case, except `code`, the gRPC
-// name.
+// metrics_impl.h and device_metrics.cc and nowhere else. All series of closed
+// labels exist at zero from the start. Label values are lower_snake_case,
+// except `code`, the gRPC name.
 //
 // Threads: thread-safe.
 class Metrics {
@@ -32,10 +32,24 @@ class Metrics {
   // "invalid", "no_slot".
   void AdmissionRejected(const std::string& reason);
 
-  // Engine gauges, set once a step and when the queue changes.
+  // Engine gauges, set when they change: of all devices together ...
   void SetQueue(int32_t running, int32_t waiting, int64_t queued_tokens);
-  void SetSlots(int32_t free, int32_t active, int32_t cached,
-                int64_t state_bytes);
+  // ... and of one, which also sets the sums over all of them.
+  struct Slots {
+    int32_t free = 0;
+    int32_t active = 0;
+    int32_t cached = 0;
+    int64_t bytes = 0;  // of all slots
+  };
+  void SetSlots(const std::string& device, const Slots& slots);
+  // What the server took of a GPU's memory, in bytes.
+  struct Memory {
+    int64_t weights = 0;
+    int64_t activations = 0;
+    int64_t states = 0;
+    int64_t other = 0;
+  };
+  void SetDeviceMemory(const std::string& device, const Memory& memory);
 
   void ObserveQueue(double seconds);
   void ObserveTimeToFirstToken(double seconds);
@@ -47,9 +61,9 @@ class Metrics {
   // state was in `tier`: "device", "host", "disk", or "none".
   void AddPrefixCacheTokens(int64_t queries, int64_t hits,
                             const std::string& tier);
-  // Memory on the host, files, and states that were dropped since the last
-  // call.
-  void SetPrefixCache(int64_t host_bytes, int64_t disk_bytes,
+  // What changed since the last call: memory on the host, files, states
+  // dropped.
+  void AddPrefixCache(int64_t host_bytes, int64_t disk_bytes,
                       int64_t evictions);
   // reason: "stop", "length", "eos", "cancelled", "deadline", "error".
   void GenerationFinished(const std::string& reason);
@@ -71,7 +85,7 @@ class Metrics {
     double decode_seconds = 0;
     double sample_seconds = 0;
   };
-  void ObserveStep(const Step& step);
+  void ObserveStep(const std::string& device, const Step& step);
 
   // The page in Prometheus' text format, process_* included.
   std::string Render() const;

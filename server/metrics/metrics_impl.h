@@ -12,6 +12,7 @@
 #include "prometheus/family.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
+#include "server/metrics/device_metrics.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/process_metrics.h"
 
@@ -270,6 +271,8 @@ struct Metrics::Impl {
   Family<metrics::Gauge> build_info_family{
       *this, "chela_build_info", "Always 1; the labels describe the build."};
   metrics::Gauge* build_info = nullptr;
+  std::mutex slots_mutex;
+  DeviceMetrics devices{model};
   ProcessMetrics process;
 };
 

@@ -8,12 +8,12 @@ cd "$(dirname "$0")/../.."
 
 programs=(chela-server chela-cli chela-bench kernels_test
   kernels_convolution_test models_test engine_test session_test
-  libchela_cuda.so libchela_sentencepiece.so)
+  libchela_cuda.so libchela_device_fault.so libchela_sentencepiece.so)
 if [[ ${1:-} != --no-build ]]; then
   cmake --preset release
   cmake --build --preset release --target chela-server chela-cli chela-bench \
     kernels_test kernels_convolution_test models_test engine_test session_test \
-    chela_cuda
+    chela_cuda chela_device_fault
 fi
 
 out=build/gpu

@@ -44,9 +44,12 @@ nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv |
   tee "$out/gpu.csv"
 check ops ./kernels_test --gtest_filter='*cuda*'
 check convolutions ./kernels_convolution_test --gtest_filter='*cuda*:-*Fft*'
+# Replicas on all GPUs that there are.
+CHELA_TEST_GPUS=$(nvidia-smi --list-gpus | wc -l) CHELA_TEST_DEVICE=cuda \
+  check replicas ./engine_test --gtest_filter='EngineReplicas*'
 # Other pieces of a prompt give other bits of a 16-bit model here; float32
 # models keep theirs.
-CHELA_TEST_DEVICE=cuda check models ./models_test --gtest_filter='*DeviceInvariance*:*ModelTwin*:*ReferenceLogits*:*ForwardTest*:*LongTest*:*ModelInvariance*F32'
+CHELA_TEST_DEVICE=cuda check models ./models_test --gtest_filter='*WarmUp*:*DeviceInvariance*:*ModelTwin*:*ReferenceLogits*:*ForwardTest*:*LongTest*:*ModelInvariance*F32'
 if [[ -f $root/models/chela-demo/model-00001-of-00005.safetensors ]]; then
   CHELA_TEST_DEVICE=cuda check demo ./models_test --gtest_filter='DemoModel*'
 fi
@@ -57,15 +60,18 @@ if command -v compute-sanitizer >/dev/null; then
     ./kernels_test --gtest_filter='*Attention*cuda*:*Draw*cuda*:*Gated*cuda*'
 fi
 
-# A server on the GPU, asked by a real client.
-serve() {
-  ours ./chela-server --model "$root/tests/data/reference/hierarchical_b16_s3" \
+# start_server LOG [ENVIRONMENT...]: a ready server on the GPU as $server, $target.
+start_server() {
+  local log=$1
+  shift
+  ours env "$@" ./chela-server \
+    --model "$root/tests/data/reference/hierarchical_b16_s3" \
     --device cuda --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
-    >"$out/server.log" 2>&1 &
-  local server=$!
-  local target=
+    >"$log" 2>&1 &
+  server=$!
+  target=
   for _ in $(seq 100); do
-    target=$(sed -nE 's/.*listening on ([^ ]+) \(gRPC\).*/\1/p' "$out/server.log" |
+    target=$(sed -nE 's/.*listening on ([^ ]+) \(gRPC\).*/\1/p' "$log" |
       head -n 1)
     [[ -n $target ]] && break
     sleep 0.1
@@ -75,6 +81,11 @@ serve() {
     ours ./chela-cli health --target "$target" >/dev/null 2>&1 && break
     sleep 0.1
   done
+}
+
+# Asked by a real client.
+serve() {
+  start_server "$out/server.log"
   ours ./chela-cli info --target "$target" --json >"$out/info.json" || failed=1
   ours ./chela-cli generate --target "$target" --prompt "The sea" \
     --max-tokens 64 --ignore-eos --seed 7 --json >"$out/generate.json" || failed=1
@@ -83,6 +94,27 @@ serve() {
   echo "server  $(cat "$out/generate.json")"
 }
 serve
+
+# The GPU is lost while a client streams: an error for him, the exit code 1.
+lose_device() {
+  start_server "$out/lost.log" CHELA_DEVICE_FAULT_FILE="$work/fault" \
+    LD_PRELOAD="$PWD/libchela_device_fault.so"
+  ours timeout 60 ./chela-cli generate --target "$target" --prompt x \
+    --max-tokens 60000 --ignore-eos >/dev/null 2>"$out/lost-client.log" &
+  local client=$!
+  sleep 1
+  echo 0 >"$work/fault"
+  local codes=0
+  wait "$client" || codes=$?
+  wait "$server" || codes=$codes$?
+  if [[ $codes == 11 ]] && grep -q UNAVAILABLE "$out/lost-client.log"; then
+    echo "ok      lost device: $(tail -n 1 "$out/lost-client.log")"
+  else
+    failed=1
+    echo "FAILED  lost device: exit codes $codes, want 11; see lost.log"
+  fi
+}
+lose_device
 
 measure() { # measure NAME FLAGS...
   local name=$1

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "models/sampler.h"
@@ -256,25 +257,24 @@ TEST(SamplingRules, ABranchHasTheHistoryOfItsOriginalAndThenItsOwn) {
   EXPECT_EQ(second.Sample(logits, 0).token, 1);
 }
 
-TEST(SamplingRules, SharedMemoryOfADrawChangesNothing) {
-  Candidates shared;
-  std::vector<Sampler> alone;
-  std::vector<Sampler> together;
+// Samplers of one thread share the memory of a draw.
+TEST(SamplingRules, TheThreadsEarlierDrawsChangeNothing) {
   const std::vector<SamplingParams> kParams = {
       {.top_p = 0.9, .seed = 1},
       {.temperature = 0},
       {.top_k = 9, .seed = 2},
       {.seed = 3, .banned_tokens = {3}}};
-  for (const SamplingParams& params : kParams) {
-    alone.emplace_back(params);
-    together.emplace_back(params, 0, &shared);
-  }
+  std::vector<Sampler> samplers;
+  for (const SamplingParams& params : kParams) samplers.emplace_back(params);
   for (int64_t draw = 0; draw < 100; ++draw) {
-    for (size_t i = 0; i < alone.size(); ++i) {
+    for (size_t i = 0; i < samplers.size(); ++i) {
       const std::vector<float> logits =
           RandomLogits(i % 2 == 0 ? 700 : 300, static_cast<uint32_t>(draw));
-      EXPECT_EQ(together[i].Sample(logits, draw).token,
-                alone[i].Sample(logits, draw).token);
+      int32_t fresh = -1;
+      std::thread([&] {
+        fresh = Sampler(kParams[i]).Sample(logits, draw).token;
+      }).join();
+      EXPECT_EQ(samplers[i].Sample(logits, draw).token, fresh);
     }
   }
 }

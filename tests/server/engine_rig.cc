@@ -38,14 +38,18 @@ const TinyModel& Checkpoint(const RigOptions& options) {
   return *one;
 }
 
-BackendOptions DeviceOf(const RigOptions& options) {
-  const char* device = std::getenv("CHELA_TEST_DEVICE");
-  BackendOptions backend;
-  backend.threads = options.threads;
-  if (device != nullptr && std::string(device) == "cuda") {
-    backend.kind = BackendKind::kCuda;
-  }
-  return backend;
+// Device `index` of a rig: the CPU, or with CHELA_TEST_DEVICE=cuda one of
+// CHELA_TEST_GPUS GPUs, in turn. ctest's machines need none; tests/gpu/run.sh
+// sets it.
+BackendOptions DeviceOptions(int32_t threads, int32_t index) {
+  BackendOptions options;
+  options.threads = threads;
+  const char* kind = std::getenv("CHELA_TEST_DEVICE");
+  if (kind == nullptr || std::string(kind) != "cuda") return options;
+  const char* gpus = std::getenv("CHELA_TEST_GPUS");
+  options.kind = BackendKind::kCuda;
+  options.device = index % (gpus == nullptr ? 1 : std::atoi(gpus));
+  return options;
 }
 
 template <typename T>
@@ -167,24 +171,44 @@ ScoreStream::End WaitFor(const ScoreStream& stream) {
   return stream.Result().value_or(ScoreStream::End());
 }
 
-Rig::Rig(const RigOptions& options, bool start) {
-  backend =
-      std::make_unique<HookedBackend>(Must(MakeBackend(DeviceOf(options))));
+Rig::Rig(const RigOptions& options, bool start)
+    : prefix_store(options.prefix_store) {
   const std::string& directory = Checkpoint(options).directory();
-  auto weights = Must(Weights::Load(*backend, directory));
-  tokenizer = Must(Tokenizer::Load(directory, weights->config()));
-  model = Must(ChelaModel::Create(*backend, std::move(weights),
-                                  options.limits.max_batch_tokens));
-  // By hand a text goes on in the slot that was just given back.
-  pool = Must(StatePool::Create(*backend, model->config(), options.slots,
-                                /*poison_free_slots=*/start));
+  const auto make = [&](int32_t index) {
+    RigDevice device;
+    device.backend = std::make_unique<HookedBackend>(
+        Must(MakeBackend(DeviceOptions(options.threads, index))));
+    auto weights = Must(Weights::Load(*device.backend, directory));
+    device.model = Must(ChelaModel::Create(*device.backend, std::move(weights),
+                                           options.limits.max_batch_tokens));
+    // By hand a text goes on in the slot that was just given back.
+    device.pool = Must(StatePool::Create(*device.backend,
+                                         device.model->config(), options.slots,
+                                         /*poison_free_slots=*/start));
+    return device;
+  };
+  RigDevice first = make(0);
+  backend = std::move(first.backend);
+  model = std::move(first.model);
+  pool = std::move(first.pool);
+  for (int32_t i = 1; i < options.replicas; ++i) others.push_back(make(i));
+  tokenizer = Must(Tokenizer::Load(directory, model->config()));
   if (!start) return;
   engine =
-      Engine::Start(options.limits, *model, *pool, *tokenizer, metrics,
+      Engine::Start(options.limits, Devices(), *tokenizer, metrics,
                     [this](const absl::Status& status) {
                       EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
                       ++faults;
                     });
+}
+
+std::vector<EngineDevice> Rig::Devices() const {
+  std::vector<EngineDevice> devices = {{"rig:0", *model, *pool, prefix_store}};
+  for (size_t i = 0; i < others.size(); ++i) {
+    devices.push_back({"rig:" + std::to_string(i + 1), *others[i].model,
+                       *others[i].pool, nullptr});
+  }
+  return devices;
 }
 
 Rig::~Rig() {

@@ -95,6 +95,15 @@ struct RigOptions {
   LongConvKind kind = LongConvKind::kHierarchical;
   // Of about 34,000 bytes instead of 3,000: larger than a prompt's tokens.
   bool large_states = false;
+  int32_t replicas = 1;                 // each with `slots`
+  PrefixStore* prefix_store = nullptr;  // of the first
+};
+
+// A device with the tiny model on it.
+struct RigDevice {
+  std::unique_ptr<HookedBackend> backend;
+  std::unique_ptr<ChelaModel> model;
+  std::unique_ptr<StatePool> pool;
 };
 
 // A tiny random model, alone or served by an engine, on the CPU or, with
@@ -116,9 +125,14 @@ class Rig {
   std::string Page() const { return metrics.Render(); }
   double Metric(const std::string& name, const std::string& labels = "") const;
 
-  std::unique_ptr<HookedBackend> backend;
+  // The devices "rig:0", "rig:1" ... of an engine.
+  std::vector<EngineDevice> Devices() const;
+
+  std::unique_ptr<HookedBackend> backend;  // of the first device
   std::unique_ptr<ChelaModel> model;
   std::unique_ptr<StatePool> pool;
+  PrefixStore* const prefix_store;
+  std::vector<RigDevice> others;
   std::unique_ptr<Tokenizer> tokenizer;
   Metrics metrics{"tiny"};
   std::atomic<int> faults{0};

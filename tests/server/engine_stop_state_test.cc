@@ -61,7 +61,7 @@ class EngineStopStateTest : public testing::Test {
  protected:
   EngineStopStateTest() {
     rig_.tokenizer = std::make_unique<PieceTokenizer>(rig_.model->config());
-    rig_.engine = Engine::Start({}, *rig_.model, *rig_.pool, *rig_.tokenizer,
+    rig_.engine = Engine::Start({}, rig_.Devices(), *rig_.tokenizer,
                                 rig_.metrics, nullptr);
     job_.header.id = "stop";
     job_.keep_state = true;

@@ -52,15 +52,13 @@ class HookedBackend : public Backend {
     return backend_->MakeExplicitKernel(kernel, width, length);
   }
   absl::Status BeginStep(const StepRows& rows) override {
-    Hook hook;
-    {
-      const std::lock_guard lock(mutex_);
-      hook = hook_;
-    }
-    if (hook) {
-      if (absl::Status status = hook(rows); !status.ok()) return status;
-    }
-    return backend_->BeginStep(rows);
+    const absl::Status shown = Show(rows);
+    return shown.ok() ? backend_->BeginStep(rows) : shown;
+  }
+  absl::Status RunStep(const StepRows& rows,
+                       const StepProgram& program) override {
+    const absl::Status shown = Show(rows);
+    return shown.ok() ? backend_->RunStep(rows, program) : shown;
   }
 
   absl::Status Run(const Embedding& op) override { return backend_->Run(op); }
@@ -80,8 +78,19 @@ class HookedBackend : public Backend {
   absl::Status Run(const GatedOutput& op) override { return backend_->Run(op); }
   absl::Status Run(const FeedForward& op) override { return backend_->Run(op); }
   absl::Status Run(const LogitsHead& op) override { return backend_->Run(op); }
+  bool draws_tokens() const override { return backend_->draws_tokens(); }
+  absl::Status Run(const Draw& op) override { return backend_->Run(op); }
 
  private:
+  absl::Status Show(const StepRows& rows) {
+    Hook hook;
+    {
+      const std::lock_guard lock(mutex_);
+      hook = hook_;
+    }
+    return hook ? hook(rows) : absl::OkStatus();
+  }
+
   const std::unique_ptr<Backend> backend_;
   std::mutex mutex_;
   Hook hook_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -168,10 +169,10 @@ TEST(MetricsTest, NeverGrowsASeriesForALabelOutsideTheClosedSet) {
 
 TEST(MetricsTest, ObservesOnlyThePhasesThatRan) {
   Metrics metrics("m");
-  metrics.ObserveStep({.sequences = 3,
-                       .tokens = 200,
-                       .prefill_seconds = 0.01,
-                       .sample_seconds = 0.001});
+  metrics.ObserveStep("cpu", {.sequences = 3,
+                              .tokens = 200,
+                              .prefill_seconds = 0.01,
+                              .sample_seconds = 0.001});
   const std::string page = metrics.Render();
   const auto count = [&page](const std::string& phase) {
     return ValueOf(
@@ -191,13 +192,17 @@ TEST(MetricsTest, ObservesOnlyThePhasesThatRan) {
 TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   Metrics metrics("m");
   metrics.SetQueue(1, 2, 300);
-  metrics.SetSlots(5, 6, 7, 8000);
+  metrics.SetSlots("cuda:0", {.free = 3, .active = 2, .cached = 4, .bytes = 1});
+  metrics.SetSlots("cuda:1",
+                   {.free = 2, .active = 4, .cached = 3, .bytes = 4000});
+  metrics.SetSlots("cuda:0",
+                   {.free = 3, .active = 2, .cached = 4, .bytes = 4000});
   metrics.AddPromptTokens(10, 4);
   metrics.AddPromptTokens(5, 0);
   metrics.AddPrefixCacheTokens(20, 16, "host");
   metrics.AddPrefixCacheTokens(10, 0, "none");
-  metrics.SetPrefixCache(900, 70, 2);
-  metrics.SetPrefixCache(800, 60, 1);
+  metrics.AddPrefixCache(900, 70, 2);
+  metrics.AddPrefixCache(-100, -10, 1);
   metrics.AddGeneratedTokens(3);
   metrics.AdmissionRejected("queue_full");
   metrics.GenerationFinished("eos");
@@ -239,6 +244,49 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   EXPECT_EQ(ValueOf(page, "chela_cancel_to_free_seconds_sum" + m), 4);
 }
 
+TEST(MetricsTest, TellsDevicesApart) {
+  Metrics metrics("m");
+  EXPECT_EQ(metrics.Render().find("device="), std::string::npos);
+  metrics.SetSlots("cuda:0", {.free = 3, .active = 2, .cached = 4});
+  metrics.SetSlots("cuda:1", {.free = 1});
+  metrics.SetDeviceMemory(
+      "cuda:1", {.weights = 10, .activations = 20, .states = 30, .other = 40});
+  const std::string page = metrics.Render();
+  const auto value = [&page](const std::string& name,
+                             const std::string& labels) {
+    return ValueOf(page, name + "{model=\"m\",device=\"cuda:" + labels + "}");
+  };
+  EXPECT_EQ(value("chela_device_state_slots", "0\",state=\"free\""), 3);
+  EXPECT_EQ(value("chela_device_state_slots", "0\",state=\"active\""), 2);
+  EXPECT_EQ(value("chela_device_state_slots", "0\",state=\"cached\""), 4);
+  EXPECT_EQ(value("chela_device_state_slots", "1\",state=\"free\""), 1);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"weights\""), 10);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"activations\""), 20);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"states\""), 30);
+  EXPECT_EQ(value("chela_device_memory_bytes", "1\",kind=\"other\""), 40);
+}
+
+TEST(MetricsTest, TheUtilizationIsThatSinceTheLastPage) {
+  Metrics metrics("m");
+  const auto utilization = [&metrics](const std::string& device) {
+    return ValueOf(metrics.Render(),
+                   "chela_device_utilization_ratio{model=\"m\",device=\"" +
+                       device + "\"}");
+  };
+  metrics.ObserveStep("a", {.decode_seconds = 1000});
+  metrics.ObserveStep("b", {.sequences = 1});
+  EXPECT_EQ(utilization("a"), 1);  // Of a step that began before the page.
+  EXPECT_EQ(utilization("a"), 0);
+  const auto start = std::chrono::steady_clock::now();
+  metrics.ObserveStep("b", {.prefill_seconds = 0.002, .decode_seconds = 0.003});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const double ratio = utilization("b");
+  const std::chrono::duration<double> passed =
+      std::chrono::steady_clock::now() - start;
+  EXPECT_LE(ratio, 0.005 / 0.02);
+  EXPECT_GE(ratio, 0.005 / (passed.count() + 0.5));
+}
+
 TEST(MetricsTest, ReplacesAnInfoMetricWhenItIsSetAgain) {
   Metrics metrics("m");
   metrics.SetModelInfo({{"fingerprint", "old"}});
@@ -261,7 +309,7 @@ TEST(MetricsTest, RendersWhileOthersCount) {
     threads.emplace_back([&metrics] {
       for (int n = 0; n < 200; ++n) {
         metrics.AddGeneratedTokens(1);
-        metrics.ObserveStep({.sequences = 1, .tokens = 1});
+        metrics.ObserveStep("cpu", {.sequences = 1, .tokens = 1});
         metrics.SetBuildInfo({{"version", std::to_string(n % 2)}});
       }
     });

@@ -95,7 +95,7 @@ std::unique_ptr<Rig> FarReachingRig(const TinyModel& far, int64_t bytes) {
   rig->model = *ChelaModel::Create(*rig->backend, *std::move(weights), 512);
   rig->pool = *StatePool::Create(*rig->backend, rig->model->config(), 4);
   rig->engine =
-      Engine::Start({.prefix_cache_bytes = bytes}, *rig->model, *rig->pool,
+      Engine::Start({.prefix_cache_bytes = bytes}, rig->Devices(),
                     *rig->tokenizer, rig->metrics, [](const absl::Status&) {});
   return rig;
 }

@@ -34,9 +34,9 @@ constexpr uint32_t kPrompts = 25;
 RigOptions Small(PrefixStore& store, int64_t files = 1000) {
   return {.slots = 2,
           .limits = {.prefix_cache_bytes = 560000,
-                     .prefix_store = &store,
                      .prefix_store_bytes = files * kFileBytes},
-          .large_states = true};
+          .large_states = true,
+          .prefix_store = &store};
 }
 
 class PrefixCacheStoreTest : public ::testing::TestWithParam<LongConvKind> {};
@@ -187,10 +187,10 @@ TEST(PrefixCacheStoreWaitTest, PromptsThatWaitForOneStateShareItsReading) {
 
 TEST(PrefixCacheRestartTest, AStopStoresWhatIsInMemoryForTheNextEngine) {
   FakePrefixStore store;
-  const RigOptions options{.slots = 4,
-                           .limits = {.prefix_cache_bytes = 1 << 20,
-                                      .prefix_store = &store,
-                                      .prefix_store_bytes = 1 << 20}};
+  const RigOptions options{
+      .slots = 4,
+      .limits = {.prefix_cache_bytes = 1 << 20, .prefix_store_bytes = 1 << 20},
+      .prefix_store = &store};
   {
     Rig rig(options);
     GenerateJob job = JobOf(PromptOf(600, 1500, 1));
@@ -216,8 +216,8 @@ TEST(PrefixCacheRestartTest, KeepsTheLatestUsedWhereNotAllFit) {
   FakePrefixStore store;
   RigOptions options{.slots = 16,
                      .limits = {.prefix_cache_bytes = 1 << 20,
-                                .prefix_store = &store,
-                                .prefix_store_bytes = 3 * kFileBytes}};
+                                .prefix_store_bytes = 3 * kFileBytes},
+                     .prefix_store = &store};
   {
     Rig rig(options);
     for (uint32_t i = 1; i <= 6; ++i) RunToEnd(rig, JobOf(Prompt(300, i)));

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "models/model_config.h"
@@ -50,9 +52,19 @@ TEST(PlanStepTest, CountsEachRowOfASequenceWithSeveralChoices) {
               ElementsAre(0, 1, 2, 3));
 }
 
+// The entries that one replica admits.
+std::vector<int32_t> Admitted(const std::vector<WaitingEntry>& waiting,
+                              int32_t free_slots) {
+  std::vector<int32_t> entries;
+  for (const Admission& one : Admit(waiting, {free_slots})) {
+    entries.push_back(one.entry);
+  }
+  return entries;
+}
+
 TEST(AdmitTest, AdmitsNobodyWithoutAFreeSlot) {
-  EXPECT_THAT(Admit({{.arrival = 1}}, 0), IsEmpty());
-  EXPECT_THAT(Admit({}, 4), IsEmpty());
+  EXPECT_THAT(Admit({{.arrival = 1}}, {0}), IsEmpty());
+  EXPECT_THAT(Admit({}, {4}), IsEmpty());
 }
 
 TEST(AdmitTest, AdmitsByPriorityThenArrival) {
@@ -61,32 +73,70 @@ TEST(AdmitTest, AdmitsByPriorityThenArrival) {
                                              {.priority = 5, .arrival = 4},
                                              {.priority = -2, .arrival = 0},
                                              {.priority = 5, .arrival = 2}};
-  EXPECT_THAT(Admit(waiting, 5), ElementsAre(4, 2, 1, 0, 3));
+  EXPECT_THAT(Admitted(waiting, 5), ElementsAre(4, 2, 1, 0, 3));
 }
 
 TEST(AdmitTest, AdmitsNoMoreThanSlotsAreFree) {
   const std::vector<WaitingEntry> waiting = {
       {.arrival = 1}, {.arrival = 2}, {.arrival = 3}};
-  EXPECT_THAT(Admit(waiting, 2), ElementsAre(0, 1));
+  EXPECT_THAT(Admitted(waiting, 2), ElementsAre(0, 1));
 }
 
 TEST(AdmitTest, CountsTheSlotsThatEachRequestNeeds) {
   const std::vector<WaitingEntry> waiting = {
       {.arrival = 1, .slots = 2}, {.arrival = 2}, {.arrival = 3}};
-  EXPECT_THAT(Admit(waiting, 3), ElementsAre(0, 1));
+  EXPECT_THAT(Admitted(waiting, 3), ElementsAre(0, 1));
 }
 
 TEST(AdmitTest, HoldsBackOthersBehindARequestForTwoSlots) {
   const std::vector<WaitingEntry> waiting = {
       {.arrival = 1, .slots = 2}, {.arrival = 2}, {.arrival = 3}};
-  EXPECT_THAT(Admit(waiting, 1), IsEmpty());
+  EXPECT_THAT(Admitted(waiting, 1), IsEmpty());
 }
 
 TEST(AdmitTest, OrdersTheExtremesOfPriority) {
   const std::vector<WaitingEntry> waiting = {
       {.priority = INT32_MIN, .arrival = 1},
       {.priority = INT32_MAX, .arrival = 2}};
-  EXPECT_THAT(Admit(waiting, 2), ElementsAre(1, 0));
+  EXPECT_THAT(Admitted(waiting, 2), ElementsAre(1, 0));
+}
+
+// "entry@replica" of each.
+std::vector<std::string> Placed(const std::vector<WaitingEntry>& waiting,
+                                std::vector<int32_t> free_slots) {
+  std::vector<std::string> placed;
+  for (const Admission& one : Admit(waiting, std::move(free_slots))) {
+    placed.push_back(std::to_string(one.entry) + "@" +
+                     std::to_string(one.replica));
+  }
+  return placed;
+}
+
+TEST(AdmitTest, FillsTheFreestReplicaAndOfEqualsTheFirst) {
+  std::vector<WaitingEntry> waiting;
+  for (int i = 0; i < 7; ++i) waiting.push_back({.arrival = i});
+  EXPECT_THAT(Placed(waiting, {1, 3, 3}),
+              ElementsAre("0@1", "1@2", "2@1", "3@2", "4@0", "5@1", "6@2"));
+  waiting.push_back({.arrival = 7});
+  EXPECT_THAT(Placed(waiting, {1, 3, 3}), SizeIs(7));
+}
+
+TEST(AdmitTest, NeverSplitsARequestOverReplicas) {
+  const std::vector<WaitingEntry> waiting = {
+      {.arrival = 1, .slots = 3}, {.arrival = 2}, {.arrival = 3}};
+  EXPECT_THAT(Placed(waiting, {2, 2}), IsEmpty());
+  EXPECT_THAT(Placed(waiting, {2, 3}), ElementsAre("0@1", "1@0", "2@0"));
+}
+
+TEST(AdmitTest, PrefersTheHolderUnlessItHasFarFewerSlots) {
+  EXPECT_THAT(Placed({{.arrival = 1, .holder = 1}}, {9, 1}),
+              ElementsAre("0@1"));
+  EXPECT_THAT(Placed({{.arrival = 1, .holder = 1}}, {10, 1}),
+              ElementsAre("0@0"));
+  EXPECT_THAT(Placed({{.arrival = 1, .holder = 1}}, {3, 0}),
+              ElementsAre("0@0"));
+  EXPECT_THAT(Placed({{.arrival = 1, .slots = 2, .holder = 1}}, {3, 1}),
+              ElementsAre("0@0"));
 }
 
 TEST(PlanStepTest, PlansNothingWithoutWork) {

@@ -93,15 +93,16 @@ TEST(ScoreStreamTest, KeepsNothingThatArrivesAfterTheEnd) {
 
 TEST(ScoreStreamTest, WakesTheEngineForTokensTheFinishAndACancel) {
   auto wake = std::make_shared<WakeSignal>();
+  WakeSignal::Sleeper sleeper(*wake);
   ScoreStream stream;
   stream.SetWake(wake);
   // Each Wait returns only because of the call before it.
   stream.Append({1});
-  wake->Wait(std::nullopt);
+  sleeper.Wait(std::nullopt);
   stream.Finish();
-  wake->Wait(std::nullopt);
+  sleeper.Wait(std::nullopt);
   stream.Cancel();
-  wake->Wait(std::nullopt);
+  sleeper.Wait(std::nullopt);
   EXPECT_TRUE(stream.cancelled());
 }
 

@@ -5,8 +5,8 @@
 
 #include <map>
 
-#include "server/loaded_model.h"
 #include "server/model_search.h"
+#include "server/state_budget.h"
 #include "tests/support/temp_dir.h"
 
 namespace chela {
@@ -14,6 +14,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 using Variables = std::map<std::string, std::string>;
@@ -115,6 +116,12 @@ TEST(ServerConfigTest, NamesFlagFoundAndWantedForEachBadFlag) {
       {"--threads", "2.5"},
       {"--device", "tpu"},
       {"--device", "cuda:x"},
+      {"--device", "cuda:"},
+      {"--device", "cuda:0,"},
+      {"--device", "cuda:0,1,0"},
+      {"--device", "cuda:-1"},
+      {"--device", "cuda:1000"},
+      {"--device", "cpu,cpu"},
       {"--weights", "int4"},
       {"--listen", "50051"},
       {"--listen", "[::1:5"},
@@ -159,7 +166,12 @@ TEST(ServerConfigTest, RefusesToListenBeyondLoopbackWithoutInsecure) {
 }
 
 TEST(ServerConfigTest, ReadsDevices) {
-  EXPECT_EQ(Parse({"--device", "cuda:3"}).config->device_number, 3);
+  EXPECT_THAT(Parse({"--device", "cuda:3"}).config->device_numbers,
+              ElementsAre(3));
+  EXPECT_THAT(Parse({"--device", "cuda:10,2,0"}).config->device_numbers,
+              ElementsAre(10, 2, 0));
+  EXPECT_THAT(Parse({"--device", "cuda"}).config->device_numbers,
+              ElementsAre(0));
   EXPECT_EQ(Parse({"--device", "cuda"}).config->device, DeviceChoice::kCuda);
   EXPECT_EQ(Parse({"--device", "cpu"}).config->device, DeviceChoice::kCpu);
 }

@@ -132,7 +132,8 @@ TEST(TokenStreamTest, RemembersTheFirstCancelAndWakesTheEngine) {
   EXPECT_TRUE(stream.cancelled());
   EXPECT_EQ(stream.cancelled_at(), first);
   EXPECT_GE(first, before);
-  wake->Wait(std::nullopt);  // Returns: the cancel was not lost.
+  WakeSignal::Sleeper(*wake).Wait(
+      std::nullopt);  // Returns: the cancel was not lost.
 }
 
 TEST(TokenStreamTest, IgnoresACancelAfterTheEnd) {
@@ -174,19 +175,29 @@ TEST(WakeSignalTest, ReturnsAtItsDeadline) {
   WakeSignal wake;
   const Clock::time_point deadline =
       Clock::now() + std::chrono::milliseconds(5);
-  wake.Wait(deadline);
+  WakeSignal::Sleeper(wake).Wait(deadline);
   EXPECT_GE(Clock::now(), deadline);
 }
 
 TEST(WakeSignalTest, CountsSeveralNotificationsAsOne) {
   WakeSignal wake;
+  WakeSignal::Sleeper sleeper(wake);
   wake.Notify();
   wake.Notify();
-  wake.Wait(std::nullopt);
+  sleeper.Wait(std::nullopt);
   const Clock::time_point deadline =
       Clock::now() + std::chrono::milliseconds(5);
-  wake.Wait(deadline);
+  sleeper.Wait(deadline);
   EXPECT_GE(Clock::now(), deadline);
+}
+
+TEST(WakeSignalTest, WakesEveryThreadThatWaits) {
+  WakeSignal wake;
+  WakeSignal::Sleeper one(wake);
+  WakeSignal::Sleeper two(wake);
+  wake.Notify();
+  one.Wait(std::nullopt);
+  two.Wait(std::nullopt);  // Returns: `one` did not take it away.
 }
 
 TEST(FinishReasonTest, HasTheNamesOfTheContract) {

@@ -1,14 +1,14 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
-#include "server/engine/engine_impl.h"
+#include "server/engine/replica.h"
 
 namespace chela {
 
-std::vector<int32_t> EngineImpl::PlanNextStep() {
+std::vector<int32_t> Replica::PlanNextStep() {
   std::vector<RunningEntry> entries;
   entries.reserve(running_.size());
-  for (const Entry& entry : running_) {
+  for (const Running& entry : running_) {
     Sequence& sequence = *entry.sequence;
     // Looking for work may be what finds that there is none left.
     const Work work = sequence.ended() ? Work() : sequence.NextWork();
@@ -24,7 +24,7 @@ std::vector<int32_t> EngineImpl::PlanNextStep() {
   return planned;
 }
 
-absl::Status EngineImpl::RunStep(const std::vector<int32_t>& planned) {
+absl::Status Replica::RunStep(const std::vector<int32_t>& planned) {
   plan_.segments.clear();
   plan_.tokens.clear();
   plan_.logits_rows.clear();
@@ -51,11 +51,11 @@ absl::Status EngineImpl::RunStep(const std::vector<int32_t>& planned) {
   (after_chunk_ ? step.prefill_seconds : step.decode_seconds) =
       SecondsBetween(start, forwarded);
   step.sample_seconds = SecondsBetween(forwarded, Clock::now());
-  metrics_.ObserveStep(step);
+  metrics_.ObserveStep(name_, step);
   return absl::OkStatus();
 }
 
-absl::Status EngineImpl::DeliverStep(const std::vector<int32_t>& planned) {
+absl::Status Replica::DeliverStep(const std::vector<int32_t>& planned) {
   std::span<const float> rest(logits_);
   for (size_t i = 0; i < planned.size(); ++i) {
     const size_t size = static_cast<size_t>(logits_rows_of_[i]) * vocab_size_;

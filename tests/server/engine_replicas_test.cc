@@ -1,0 +1,357 @@
+// Several devices behind one queue.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <deque>
+#include <future>
+#include <thread>
+#include <vector>
+
+#include "server/engine/engine.h"
+#include "tests/server/engine_rig.h"
+#include "tests/server/metrics_page.h"
+#include "tests/server/turn_rig.h"
+
+namespace chela {
+namespace {
+
+using std::chrono::milliseconds;
+using test_support::Eventually;
+using test_support::ExpectSameState;
+using test_support::Greedy;
+using test_support::Job;
+using test_support::Listener;
+using test_support::Prompt;
+using test_support::Recorder;
+using test_support::Rig;
+using test_support::RunTurn;
+using test_support::StepGate;
+using test_support::TurnAnswer;
+using test_support::TurnJob;
+using test_support::WaitFor;
+using ::testing::HasSubstr;
+
+// More tokens than any of these tests waits for.
+constexpr int32_t kEndless = 65536;
+
+// Slots of device `index` in use.
+double Active(const Rig& rig, int index) {
+  return test_support::ValueOf(
+      rig.Page(), "chela_device_state_slots{model=\"tiny\",device=\"rig:" +
+                      std::to_string(index) + "\",state=\"active\"}");
+}
+
+// A score that holds a slot of device `index` and waits for input.
+std::shared_ptr<ScoreStream> HoldASlotOf(Rig& rig, int index) {
+  auto silent = std::make_shared<ScoreStream>();
+  const double before = Active(rig, index);
+  EXPECT_TRUE(rig.engine->Submit(Job(silent)).ok());
+  EXPECT_TRUE(Eventually([&] { return Active(rig, index) == before + 1; }));
+  return silent;
+}
+
+void Release(Rig& rig, const std::shared_ptr<ScoreStream>& silent) {
+  const int32_t before = rig.engine->Load().slots_free;
+  silent->Cancel();
+  EXPECT_TRUE(
+      Eventually([&] { return rig.engine->Load().slots_free == before + 1; }));
+}
+
+GenerateJob MixedJob(const Listener& listener, int i) {
+  return Job(listener, 1 + i * 67 % 600, 5 + i % 4 * 9,
+             static_cast<uint32_t>(i));
+}
+
+TEST(EngineReplicasTest, GivesTheTokensOfOneDeviceOnEveryDevice) {
+  constexpr int kJobs = 40;
+  std::vector<std::vector<int32_t>> wanted;
+  {
+    Rig alone({.slots = 1});
+    for (int i = 0; i < kJobs; ++i) {
+      Listener listener;
+      ASSERT_TRUE(alone.engine->Submit(MixedJob(listener, i)).ok());
+      EXPECT_TRUE(listener.Wait().status.ok());
+      wanted.push_back(listener.tokens());
+    }
+  }
+  Rig rig({.slots = 2, .replicas = 3});
+  std::vector<Recorder> recorders;
+  recorders.emplace_back(*rig.backend);
+  for (auto& other : rig.others) recorders.emplace_back(*other.backend);
+  std::deque<Listener> listeners(kJobs);
+  for (int i = 0; i < kJobs; ++i) {
+    ASSERT_TRUE(rig.engine->Submit(MixedJob(listeners[i], i)).ok());
+  }
+  for (int i = 0; i < kJobs; ++i) {
+    EXPECT_TRUE(listeners[i].Wait().status.ok());
+    EXPECT_EQ(listeners[i].tokens(), wanted[i]) << i;
+  }
+  for (const Recorder& recorder : recorders) EXPECT_GT(recorder.rows(), 0);
+  EXPECT_EQ(rig.engine->Load().slots_free, 6);
+}
+
+TEST(EngineReplicasTest, SpreadsRequestsEvenlyAndCountsOverAll) {
+  Rig rig({.slots = 4, .replicas = 2});
+  std::vector<std::shared_ptr<ScoreStream>> held;
+  for (int i = 0; i < 6; ++i) held.push_back(HoldASlotOf(rig, i % 2));
+  const EngineLoad load = rig.engine->Load();
+  EXPECT_EQ(load.slots_total, 8);
+  EXPECT_EQ(load.slots_free, 2);
+  EXPECT_EQ(load.running, 6);
+  EXPECT_EQ(rig.Metric("chela_requests_running"), 6);
+  EXPECT_EQ(rig.Metric("chela_state_slots", ",state=\"active\""), 6);
+  EXPECT_EQ(rig.Metric("chela_state_slots", ",state=\"free\""), 2);
+  EXPECT_EQ(rig.Metric("chela_state_bytes"), 8.0 * load.slot_bytes);
+}
+
+TEST(EngineReplicasTest, AWaitingRequestStartsWhereverASlotBecomesFree) {
+  for (const int free : {0, 1}) {
+    Rig rig({.slots = 1, .replicas = 2});
+    const std::shared_ptr<ScoreStream> held[] = {HoldASlotOf(rig, 0),
+                                                 HoldASlotOf(rig, 1)};
+    Listener waiting;
+    ASSERT_TRUE(rig.engine->Submit(Job(waiting, 300, 5)).ok());
+    EXPECT_EQ(rig.engine->Load().waiting, 1);
+    EXPECT_EQ(rig.Metric("chela_requests_waiting"), 1);
+    EXPECT_EQ(rig.Metric("chela_queued_tokens"), 300);
+    held[free]->Cancel();
+    EXPECT_EQ(waiting.Wait().reason, FinishReason::kLength);
+    EXPECT_FALSE(held[1 - free]->Result().has_value());
+  }
+}
+
+TEST(EngineReplicasTest, AdmitsByPriorityOverAllDevices) {
+  Rig rig({.slots = 1, .replicas = 2});
+  const auto first = HoldASlotOf(rig, 0);
+  const auto second = HoldASlotOf(rig, 1);
+  Listener early;
+  Listener urgent;
+  ASSERT_TRUE(rig.engine->Submit(Job(early, 2, 1)).ok());
+  GenerateJob job = Job(urgent, 2, kEndless);
+  job.header.priority = 5;
+  ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
+  second->Cancel();
+  urgent.WaitForTokens(1);
+  EXPECT_FALSE(early.ended());
+  first->Cancel();
+  EXPECT_EQ(early.Wait().reason, FinishReason::kLength);
+}
+
+TEST(EngineReplicasTest, TheQueueLimitIsOneForAll) {
+  Rig rig({.slots = 1, .limits = {.max_waiting = 2}, .replicas = 2});
+  const auto first = HoldASlotOf(rig, 0);
+  const auto second = HoldASlotOf(rig, 1);
+  std::deque<Listener> listeners(3);
+  ASSERT_TRUE(rig.engine->Submit(Job(listeners[0], 2, 1)).ok());
+  ASSERT_TRUE(rig.engine->Submit(Job(listeners[1], 2, 1)).ok());
+  const absl::Status refused = rig.engine->Submit(Job(listeners[2], 2, 1));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("2 requests wait"));
+  first->Cancel();
+  EXPECT_EQ(listeners[1].Wait().reason, FinishReason::kLength);
+}
+
+TEST(EngineReplicasTest, EndsWaitingRequestsThatAreCancelledOrOverdue) {
+  Rig rig({.slots = 1, .replicas = 2});
+  const auto first = HoldASlotOf(rig, 0);
+  const auto second = HoldASlotOf(rig, 1);
+  Listener overdue;
+  GenerateJob job = Job(overdue, 2, 1);
+  job.header.deadline = Clock::now() + milliseconds(20);
+  ASSERT_TRUE(rig.engine->Submit(std::move(job)).ok());
+  EXPECT_EQ(overdue.Wait().reason, FinishReason::kDeadline);
+  Listener cancelled;
+  ASSERT_TRUE(rig.engine->Submit(Job(cancelled, 2, 1)).ok());
+  cancelled.stream()->Cancel();
+  EXPECT_EQ(cancelled.Wait().reason, FinishReason::kCancelled);
+  EXPECT_EQ(rig.engine->Load().waiting, 0);
+}
+
+TEST(EngineReplicasTest, ARequestForManySlotsGetsThemOnOneDevice) {
+  Rig rig({.slots = 2, .replicas = 2});
+  const auto first = HoldASlotOf(rig, 0);
+  const auto second = HoldASlotOf(rig, 1);
+  Listener wide;
+  GenerateJob job = Job(wide, 2, 3);
+  job.choices = job.best_of = 2;
+  ASSERT_TRUE(rig.engine->Submit(job).ok());
+  Listener behind;  // It does not pass the wide one, though it would fit.
+  ASSERT_TRUE(rig.engine->Submit(Job(behind, 2, 1)).ok());
+  EXPECT_EQ(rig.engine->Load().waiting, 2);
+  second->Cancel();
+  EXPECT_EQ(wide.Wait().reason, FinishReason::kLength);
+  EXPECT_EQ(behind.Wait().reason, FinishReason::kLength);
+  job.choices = job.best_of = 3;
+  EXPECT_EQ(rig.engine->Submit(job).message(), "best_of: 3; want 1 to 2");
+}
+
+TEST(EngineReplicasTest, ATurnGoesOnOnAnotherDeviceWithTheSameBits) {
+  Rig alone({.slots = 1});
+  TurnAnswer want = RunTurn(alone, TurnJob({}, Prompt(300), 7, Greedy()));
+  want = RunTurn(alone, TurnJob(want.state, Prompt(40, 2), 9, Greedy()));
+
+  Rig rig({.slots = 1, .replicas = 2});
+  auto held = HoldASlotOf(rig, 0);
+  Recorder on_second(*rig.others[0].backend);
+  TurnAnswer got = RunTurn(rig, TurnJob({}, Prompt(300), 7, Greedy()));
+  EXPECT_GT(on_second.rows(), 0);
+  Release(rig, held);
+  held = HoldASlotOf(rig, 0);
+  const auto other = HoldASlotOf(rig, 1);
+  Release(rig, held);
+  Recorder on_first(*rig.backend);
+  got = RunTurn(rig, TurnJob(got.state, Prompt(40, 2), 9, Greedy()));
+  EXPECT_GT(on_first.rows(), 0);
+  EXPECT_EQ(got.tokens, want.tokens);
+  ExpectSameState(*got.state, *want.state);
+}
+
+TEST(EngineReplicasTest, APromptGoesWhereItsBeginningWasRead) {
+  Rig rig(
+      {.slots = 3, .limits = {.prefix_cache_bytes = 64 << 20}, .replicas = 2});
+  const auto held = HoldASlotOf(rig, 0);
+  const auto run = [&rig](int32_t size) {
+    Listener listener;
+    EXPECT_TRUE(rig.engine->Submit(Job(listener, size, 2)).ok());
+    return listener.Wait().usage.cached_prompt_tokens;
+  };
+  EXPECT_EQ(run(600), 0);  // On the second, which has more free slots.
+  Release(rig, held);
+  EXPECT_EQ(run(600), 512);  // Both are free; the first would be next.
+  const auto two = HoldASlotOf(rig, 0);
+  Recorder first(*rig.backend);
+  EXPECT_EQ(run(100), 0);  // Too short to be remembered.
+  EXPECT_EQ(first.rows(), 0);
+}
+
+TEST(EngineReplicasTest, ALostDeviceEndsEverythingOnAll) {
+  Rig rig({.slots = 2, .replicas = 3});
+  const auto held = HoldASlotOf(rig, 0);  // Asleep when it happens.
+  std::promise<void> broken;
+  rig.others[0].backend->SetHook(
+      [all = broken.get_future().share()](const StepRows&) {
+        all.wait();
+        return absl::InternalError("an illegal address");
+      });
+  std::deque<Listener> listeners(7);
+  for (Listener& listener : listeners) {
+    ASSERT_TRUE(rig.engine->Submit(Job(listener, 2, kEndless)).ok());
+  }
+  // The broken one has two, but may stand in its first step with one.
+  ASSERT_TRUE(Eventually([&] { return rig.engine->Load().running >= 5; }));
+  EXPECT_GE(rig.engine->Load().waiting, 2);
+  broken.set_value();
+  for (Listener& listener : listeners) {
+    const GenerationEnd end = listener.Wait();
+    EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(end.status.message()),
+                HasSubstr("the device failed: rig:1: INTERNAL: an illegal"));
+  }
+  EXPECT_EQ(WaitFor(*held).status.code(), absl::StatusCode::kUnavailable);
+  Listener late;
+  EXPECT_THAT(std::string(rig.engine->Submit(Job(late, 2, 5)).message()),
+              HasSubstr("rig:1"));
+  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
+  const EngineLoad load = rig.engine->Load();
+  EXPECT_FALSE(load.healthy);
+  EXPECT_EQ(load.running + load.waiting, 0);
+  rig.engine->Stop();
+  EXPECT_EQ(rig.faults, 1);
+}
+
+TEST(EngineReplicasTest, AFaultIsToldAtOnceThoughAnotherDeviceHangs) {
+  Rig rig({.slots = 1, .replicas = 2});
+  StepGate gate(*rig.backend);
+  rig.others[0].backend->SetHook(
+      [](const StepRows&) { return absl::InternalError("gone"); });
+  Listener hanging;
+  ASSERT_TRUE(rig.engine->Submit(Job(hanging, 2, kEndless)).ok());
+  gate.WaitUntilHeld();
+  Listener failing;
+  ASSERT_TRUE(rig.engine->Submit(Job(failing, 2, kEndless)).ok());
+  EXPECT_EQ(failing.Wait().status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(Eventually([&] { return rig.faults == 1; }));
+  EXPECT_FALSE(hanging.ended());
+  gate.Open();
+  EXPECT_EQ(hanging.Wait().status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(EngineReplicasTest, ReportsOneFaultIfAllDevicesFail) {
+  Rig rig({.slots = 1, .replicas = 3});
+  const auto fail = [](const StepRows&) {
+    return absl::InternalError("no power");
+  };
+  rig.backend->SetHook(fail);
+  for (auto& other : rig.others) other.backend->SetHook(fail);
+  std::deque<Listener> listeners(3);
+  for (Listener& listener : listeners) {
+    // The first may have failed already.
+    rig.engine->Submit(Job(listener, 2, kEndless)).IgnoreError();
+  }
+  EXPECT_TRUE(Eventually([&] { return rig.faults == 1; }));
+  rig.engine->Stop();
+  EXPECT_EQ(rig.faults, 1);
+}
+
+TEST(EngineReplicasTest, DrainsAndStopsAll) {
+  Rig rig({.slots = 1, .replicas = 2});
+  std::deque<Listener> running(2);
+  for (Listener& listener : running) {
+    ASSERT_TRUE(rig.engine->Submit(Job(listener, 2, 400)).ok());
+  }
+  Listener waiting;
+  ASSERT_TRUE(rig.engine->Submit(Job(waiting, 2, 400)).ok());
+  rig.engine->Drain();
+  Listener late;
+  EXPECT_EQ(rig.engine->Submit(Job(late, 2, 5)).code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
+  EXPECT_EQ(waiting.Wait().reason, FinishReason::kLength);
+  rig.engine->Stop();
+
+  Rig stopped({.slots = 1, .replicas = 2});
+  const auto first = HoldASlotOf(stopped, 0);
+  const auto second = HoldASlotOf(stopped, 1);
+  Listener queued;
+  ASSERT_TRUE(stopped.engine->Submit(Job(queued, 2, 5)).ok());
+  stopped.engine->Stop();
+  EXPECT_EQ(queued.Wait().status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(WaitFor(*first).status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(WaitFor(*second).status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(EngineReplicasTest, SurvivesManyClientsThatSubmitAndCancelAtOnce) {
+  Rig rig({.slots = 2, .replicas = 3});
+  std::vector<std::thread> clients;
+  for (uint32_t client = 0; client < 4; ++client) {
+    clients.emplace_back([&rig, client] {
+      for (uint32_t i = 0; i < 20; ++i) {
+        Listener listener;
+        const bool cancels = (client + i) % 2 == 0;
+        GenerateJob job = Job(listener, 1 + static_cast<int32_t>(40 * i) % 300,
+                              cancels ? kEndless : 6, i);
+        if (i % 5 == 3) job.header.deadline = Clock::now() + milliseconds(3);
+        job.choices = job.best_of = 1 + static_cast<int32_t>(i % 2);
+        const absl::Status status = rig.engine->Submit(std::move(job));
+        ASSERT_TRUE(status.ok() || absl::IsDeadlineExceeded(status));
+        if (!status.ok()) continue;
+        if (cancels) {
+          listener.WaitForTokens(i % 4);
+          listener.stream()->Cancel();
+        }
+        listener.Wait();
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
+  const EngineLoad load = rig.engine->Load();
+  EXPECT_EQ(load.running, 0);
+  EXPECT_EQ(load.waiting, 0);
+  EXPECT_EQ(load.queued_tokens, 0);
+  EXPECT_EQ(load.slots_free, 6);
+}
+
+}  // namespace
+}  // namespace chela
