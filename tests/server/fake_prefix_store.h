@@ -56,6 +56,7 @@ class FakePrefixStore : public PrefixStore {
     const std::lock_guard lock(mutex_);
     ++reads_;
     if (holds_reads_) return;
+    if (loses_ && reads_ % 3 == 0) files_.erase(key);
     const auto found = files_.find(key);
     events_.push_back(
         found == files_.end()
@@ -80,6 +81,10 @@ class FakePrefixStore : public PrefixStore {
   void Accept(bool accept) {
     const std::lock_guard lock(mutex_);
     accepts_ = accept;
+  }
+  void LoseEveryThird() {
+    const std::lock_guard lock(mutex_);
+    loses_ = true;
   }
   void LoseAll() {
     const std::lock_guard lock(mutex_);
@@ -112,6 +117,7 @@ class FakePrefixStore : public PrefixStore {
   size_t most_ = 0;
   int reads_ = 0;
   bool holds_reads_ = false;
+  bool loses_ = false;
   bool accepts_ = true;
 };
 

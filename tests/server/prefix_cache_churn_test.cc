@@ -4,16 +4,20 @@
 #include <deque>
 #include <map>
 #include <random>
+#include <string>
 #include <thread>
 #include <tuple>
 #include <vector>
 
 #include "tests/server/engine_rig.h"
+#include "tests/server/fake_prefix_store.h"
 
 namespace chela {
 namespace {
 
+using test_support::FakePrefixStore;
 using test_support::Job;
+using test_support::kFileBytes;
 using test_support::Listener;
 using test_support::Prompt;
 using test_support::Rig;
@@ -39,13 +43,19 @@ GenerateJob ChurnJob(const Listener& listener, uint32_t kind) {
   return job;
 }
 
+struct Churn {
+  LongConvKind kind;
+  bool store;  // for six states, of which every third is lost
+};
+
 // A budget for a few states, so that nearly every request drops one that
 // another may just want, while slots are given up and taken, and a third of the
 // requests is cancelled somewhere on the way.
-class PrefixCacheChurnTest : public ::testing::TestWithParam<LongConvKind> {};
+class PrefixCacheChurnTest : public ::testing::TestWithParam<Churn> {};
 
 TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
-  RigOptions options{.slots = 6, .kind = GetParam()};
+  RigOptions options{
+      .slots = 6, .kind = GetParam().kind, .large_states = GetParam().store};
   std::map<uint32_t, Tokens> want;
   int64_t slot_bytes = 0;
   {
@@ -61,6 +71,14 @@ TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
   // The tiny hierarchical states are no larger than some prompts' tokens.
   options.limits.prefix_cache_bytes =
       std::max<int64_t>(2 * slot_bytes + slot_bytes / 2, 40000);
+  FakePrefixStore store;
+  if (GetParam().store) {
+    store.LoseEveryThird();
+    options.limits.prefix_store = &store;
+    options.limits.prefix_store_bytes = 6 * kFileBytes;
+    // For the tokens of all prompts.
+    options.limits.prefix_cache_bytes = 9 * slot_bytes;
+  }
   Rig rig(options);
   std::vector<std::thread> clients;
   for (uint32_t client = 0; client < 4; ++client) {
@@ -93,20 +111,30 @@ TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
   for (std::thread& client : clients) client.join();
   EXPECT_GT(rig.Metric("chela_prefix_cache_hits_total"), 0);
   EXPECT_GT(rig.Metric("chela_prefix_cache_evictions_total"), 20);
+  if (GetParam().store) {
+    EXPECT_GT(store.reads(), 20);
+    EXPECT_EQ(store.most(), 6);
+    EXPECT_GT(
+        rig.Metric("chela_prefix_cache_tier_hits_total", ",tier=\"disk\""), 0);
+  }
   EXPECT_LE(rig.Metric("chela_prefix_cache_bytes"),
             static_cast<double>(options.limits.prefix_cache_bytes));
   EXPECT_TRUE(test_support::Eventually(
       [&] { return rig.engine->Load().slots_free == 6; }));
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryKernel, PrefixCacheChurnTest,
-                         ::testing::Values(LongConvKind::kHierarchical,
-                                           LongConvKind::kExplicit),
-                         [](const auto& test) {
-                           return test.param == LongConvKind::kExplicit
-                                      ? "Explicit"
-                                      : "Hierarchical";
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    EveryKernel, PrefixCacheChurnTest,
+    ::testing::Values(Churn{LongConvKind::kHierarchical, false},
+                      Churn{LongConvKind::kExplicit, false},
+                      Churn{LongConvKind::kHierarchical, true},
+                      Churn{LongConvKind::kExplicit, true}),
+    [](const auto& test) {
+      return std::string(test.param.kind == LongConvKind::kExplicit
+                             ? "Explicit"
+                             : "Hierarchical") +
+             (test.param.store ? "WithAStore" : "");
+    });
 
 }  // namespace
 }  // namespace chela

@@ -40,6 +40,8 @@ TEST(ServerConfigTest, HasTheDefaultsOfTheApi) {
   EXPECT_EQ(parsed.config->drain_grace, milliseconds(1000));
   EXPECT_EQ(parsed.config->drain_timeout, milliseconds(60000));
   EXPECT_EQ(parsed.config->prefix_cache_bytes, -1);
+  EXPECT_EQ(parsed.config->prefix_cache_dir, "");
+  EXPECT_EQ(parsed.config->prefix_cache_disk_bytes, int64_t{8} << 30);
   EXPECT_FALSE(parsed.config->log_content);
 }
 
@@ -132,6 +134,7 @@ TEST(ServerConfigTest, NamesFlagFoundAndWantedForEachBadFlag) {
       {"--log-format", "xml"},
       {"--prefix-cache-bytes", "-1"},
       {"--prefix-cache-bytes", "1MB"},
+      {"--prefix-cache-disk-bytes", "-1"},
       {"--log-level", "loud"},
       {"--max-message-bytes", "99999999999"}};
   for (const auto& [flag, value] : bad) {
