@@ -122,10 +122,13 @@ TEST_P(FaultTest, ALostDeviceEndsStreamsQueueAndProcess) {
   EXPECT_EQ(seen.status(), health::HealthCheckResponse::SERVING);
   // More than there are states: some wait.
   for (int i = 0; i < 6; ++i) Endless();
-  const char* waiting =
-      std::string(GetParam()) == "cuda" ? "_waiting 4\n" : "_waiting 2\n";
-  EXPECT_TRUE(Eventually(
-      [&] { return Unlabelled(Page()).find(waiting) != std::string::npos; }));
+  const std::string slots = std::string(GetParam()) == "cuda" ? "2" : "4";
+  const std::string rest = slots == "2" ? "4" : "2";
+  EXPECT_TRUE(Eventually([&] {
+    const std::string page = Unlabelled(Page());
+    return page.find("_running " + slots + "\n") != std::string::npos &&
+           page.find("_waiting " + rest + "\n") != std::string::npos;
+  }));
 
   Tell("fail 0");
 
@@ -222,10 +225,11 @@ TEST_F(DevicesTest, EndsThoughAnotherDeviceHangsAfterTheFault) {
 
 TEST_F(DevicesTest, ServesFromBothAndSaysSo) {
   Start("cuda:0,1", {"--max-sequences", "3"});
-  EXPECT_THAT(server_->error(),
-              AllOf(HasSubstr("device loaded device=cuda:0 name=\"Faulty GPU\""),
-                    HasSubstr("device loaded device=cuda:1"),
-                    HasSubstr("warm_up_seconds=")));
+  EXPECT_THAT(
+      server_->error(),
+      AllOf(HasSubstr("device loaded device=cuda:0 name=\"Faulty GPU\""),
+            HasSubstr("device loaded device=cuda:1"),
+            HasSubstr("warm_up_seconds=")));
   const auto info = Cli({"info"});
   ASSERT_EQ(info->Wait(), 0);
   EXPECT_THAT(info->output(), AllOf(HasSubstr("cuda:0, cuda:1: Faulty GPU"),
