@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -45,12 +46,13 @@ class DevicesTest : public ::testing::Test {
   }
 
   std::unique_ptr<Process> Server(const std::string& device,
-                                  const Arguments& more = {}) {
-    Arguments all = {"--model",          model_.directory(),
-                     "--listen",         "127.0.0.1:0",
-                     "--metrics-listen", "127.0.0.1:0",
-                     "--device",         device,
-                     "--drain-grace",    "0s"};
+                                  const Arguments& more = {}) const {
+    Arguments all = {
+        "--model",          model_.directory(), "--listen", "127.0.0.1:0",
+        "--metrics-listen", "127.0.0.1:0",      "--device", device};
+    if (std::find(more.begin(), more.end(), "--drain-grace") == more.end()) {
+      all.insert(all.end(), {"--drain-grace", "0s"});
+    }
     all.insert(all.end(), more.begin(), more.end());
     Process::Options options;
     options.environment = environment_;
@@ -147,6 +149,22 @@ TEST_P(FaultTest, ALostDeviceEndsStreamsQueueAndProcess) {
   EXPECT_EQ(log.find("device failed error=", line + 1), std::string::npos);
   EXPECT_THAT(log.substr(line, log.find('\n', line) - line),
               AllOf(HasSubstr("cuda:0"), HasSubstr(kLost)));
+}
+
+TEST_P(FaultTest, RefusesNewRequestsWithTheReasonWhileTheGraceLasts) {
+  Start(GetParam(), {"--drain-grace", "3s"});
+  Process& running = Endless();
+  WaitForText(running);
+
+  Tell("fail 0");
+
+  EXPECT_EQ(running.Wait(), 1);
+  const auto late = Cli({"generate", "--prompt", "x"});
+  EXPECT_EQ(late->Wait(), 1);
+  EXPECT_THAT(late->error(), AllOf(HasSubstr("UNAVAILABLE"), HasSubstr(kLost)));
+  EXPECT_THAT(Http(server_->MetricsPort(), "GET", "/readyz"),
+              HasSubstr("HTTP/1.1 503"));
+  EXPECT_EQ(server_->Wait(), 1);
 }
 
 TEST_P(FaultTest, ASessionKeepsTheRevisionBeforeTheTurnThatFailed) {
