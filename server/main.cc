@@ -1,6 +1,7 @@
 // chela-server: flags to objects, serve, drain.
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -25,7 +26,7 @@
 namespace chela {
 namespace {
 
-// Beyond the drain timeout, for the end of a process with a lost device.
+// Beyond the drain, for the end of a process with a lost device.
 constexpr std::chrono::seconds kAfterFault{10};
 
 enum class StopReason { kSignal, kTerminal, kFault };
@@ -90,7 +91,8 @@ int Serve(const ServerConfig& config, const std::string& directory,
       Server::Listen(config, name, [&stop, &config](const absl::Status& fault) {
         Log(spdlog::level::err, "device failed",
             {{"error", std::string(fault.message())}});
-        ExitAfter(config.drain_timeout + kAfterFault);
+        ExitAfter(std::max(config.drain_grace, config.drain_timeout) +
+                  kAfterFault);
         stop.Set(StopReason::kFault);
       });
   if (!server.ok()) return Fail(server.status());
@@ -105,7 +107,8 @@ int Serve(const ServerConfig& config, const std::string& directory,
   Log(spdlog::level::info, "ready", {{"model", name}, {"folder", directory}});
 
   const StopReason reason = stop.Wait();
-  const bool graceful = reason == StopReason::kSignal;
+  // After a fault, too: who calls meanwhile is told the reason.
+  const bool graceful = reason != StopReason::kTerminal;
   Log(spdlog::level::info, "draining",
       {{"grace_ms", graceful ? config.drain_grace.count() : 0},
        {"timeout_ms", config.drain_timeout.count()}});

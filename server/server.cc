@@ -17,10 +17,6 @@ namespace {
 // For the last messages of calls that the drain has ended.
 constexpr std::chrono::seconds kLastWrites{2};
 constexpr std::chrono::milliseconds kCancelAgain{20};
-// For the ends of calls that gRPC has taken, but not yet sent: cancelling cuts
-// their connections.
-constexpr std::chrono::milliseconds kLastBytes{250};
-constexpr std::chrono::milliseconds kLookAgain{2};
 
 EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded) {
   return {.max_batch_tokens = config.max_batch_tokens,
@@ -200,8 +196,6 @@ void Server::Drain(std::chrono::milliseconds grace,
     if (engine_ != nullptr) engine_->Stop();
     service_.WaitNoCalls(Clock::now() + kLastWrites);
   }
-  const Clock::time_point sent = Clock::now() + kLastBytes;
-  while (!down && Clock::now() < sent) std::this_thread::sleep_for(kLookAgain);
   // What is left are health watches, and calls whose client takes nothing.
   // Again and again, since the shutdown may not have begun.
   while (!down) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -45,12 +46,13 @@ class DevicesTest : public ::testing::Test {
   }
 
   std::unique_ptr<Process> Server(const std::string& device,
-                                  const Arguments& more = {}) {
-    Arguments all = {"--model",          model_.directory(),
-                     "--listen",         "127.0.0.1:0",
-                     "--metrics-listen", "127.0.0.1:0",
-                     "--device",         device,
-                     "--drain-grace",    "0s"};
+                                  const Arguments& more = {}) const {
+    Arguments all = {
+        "--model",          model_.directory(), "--listen", "127.0.0.1:0",
+        "--metrics-listen", "127.0.0.1:0",      "--device", device};
+    if (std::find(more.begin(), more.end(), "--drain-grace") == more.end()) {
+      all.insert(all.end(), {"--drain-grace", "0s"});
+    }
     all.insert(all.end(), more.begin(), more.end());
     Process::Options options;
     options.environment = environment_;
@@ -122,10 +124,13 @@ TEST_P(FaultTest, ALostDeviceEndsStreamsQueueAndProcess) {
   EXPECT_EQ(seen.status(), health::HealthCheckResponse::SERVING);
   // More than there are states: some wait.
   for (int i = 0; i < 6; ++i) Endless();
-  const char* waiting =
-      std::string(GetParam()) == "cuda" ? "_waiting 4\n" : "_waiting 2\n";
-  EXPECT_TRUE(Eventually(
-      [&] { return Unlabelled(Page()).find(waiting) != std::string::npos; }));
+  const std::string slots = std::string(GetParam()) == "cuda" ? "2" : "4";
+  const std::string rest = slots == "2" ? "4" : "2";
+  EXPECT_TRUE(Eventually([&] {
+    const std::string page = Unlabelled(Page());
+    return page.find("_running " + slots + "\n") != std::string::npos &&
+           page.find("_waiting " + rest + "\n") != std::string::npos;
+  }));
 
   Tell("fail 0");
 
@@ -144,6 +149,22 @@ TEST_P(FaultTest, ALostDeviceEndsStreamsQueueAndProcess) {
   EXPECT_EQ(log.find("device failed error=", line + 1), std::string::npos);
   EXPECT_THAT(log.substr(line, log.find('\n', line) - line),
               AllOf(HasSubstr("cuda:0"), HasSubstr(kLost)));
+}
+
+TEST_P(FaultTest, RefusesNewRequestsWithTheReasonWhileTheGraceLasts) {
+  Start(GetParam(), {"--drain-grace", "3s"});
+  Process& running = Endless();
+  WaitForText(running);
+
+  Tell("fail 0");
+
+  EXPECT_EQ(running.Wait(), 1);
+  const auto late = Cli({"generate", "--prompt", "x"});
+  EXPECT_EQ(late->Wait(), 1);
+  EXPECT_THAT(late->error(), AllOf(HasSubstr("UNAVAILABLE"), HasSubstr(kLost)));
+  EXPECT_THAT(Http(server_->MetricsPort(), "GET", "/readyz"),
+              HasSubstr("HTTP/1.1 503"));
+  EXPECT_EQ(server_->Wait(), 1);
 }
 
 TEST_P(FaultTest, ASessionKeepsTheRevisionBeforeTheTurnThatFailed) {
@@ -222,10 +243,11 @@ TEST_F(DevicesTest, EndsThoughAnotherDeviceHangsAfterTheFault) {
 
 TEST_F(DevicesTest, ServesFromBothAndSaysSo) {
   Start("cuda:0,1", {"--max-sequences", "3"});
-  EXPECT_THAT(server_->error(),
-              AllOf(HasSubstr("device loaded device=cuda:0 name=\"Faulty GPU\""),
-                    HasSubstr("device loaded device=cuda:1"),
-                    HasSubstr("warm_up_seconds=")));
+  EXPECT_THAT(
+      server_->error(),
+      AllOf(HasSubstr("device loaded device=cuda:0 name=\"Faulty GPU\""),
+            HasSubstr("device loaded device=cuda:1"),
+            HasSubstr("warm_up_seconds=")));
   const auto info = Cli({"info"});
   ASSERT_EQ(info->Wait(), 0);
   EXPECT_THAT(info->output(), AllOf(HasSubstr("cuda:0, cuda:1: Faulty GPU"),

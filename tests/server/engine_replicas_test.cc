@@ -227,7 +227,7 @@ TEST(EngineReplicasTest, APromptGoesWhereItsBeginningWasRead) {
 
 TEST(EngineReplicasTest, ALostDeviceEndsEverythingOnAll) {
   Rig rig({.slots = 2, .replicas = 3});
-  const auto held = HoldASlotOf(rig, 0);  // Asleep when it happens.
+  const auto held = HoldASlotOf(rig, 0);
   std::promise<void> broken;
   rig.others[0].backend->SetHook(
       [all = broken.get_future().share()](const StepRows&) {
@@ -258,6 +258,17 @@ TEST(EngineReplicasTest, ALostDeviceEndsEverythingOnAll) {
   EXPECT_EQ(load.running + load.waiting, 0);
   rig.engine->Stop();
   EXPECT_EQ(rig.faults, 1);
+}
+
+TEST(EngineReplicasTest, AFaultWakesDevicesThatSleep) {
+  Rig rig({.slots = 1, .replicas = 2});
+  const auto asleep = HoldASlotOf(rig, 0);
+  rig.others[0].backend->SetHook(
+      [](const StepRows&) { return absl::InternalError("gone"); });
+  Listener failing;
+  ASSERT_TRUE(rig.engine->Submit(Job(failing, 2, kEndless)).ok());
+  EXPECT_EQ(failing.Wait().status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(WaitFor(*asleep).status.code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(EngineReplicasTest, AFaultIsToldAtOnceThoughAnotherDeviceHangs) {
