@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
-#include "models/philox.h"
 #include "server/tools/bench/host.h"
 
 namespace chela::bench {
@@ -63,8 +62,7 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
     CHELA_RETURN_IF_ERROR(workload->AddCopy(copy));
   }
   for (int32_t row = 0; row < options.max_batch; ++row) {
-    SamplingParams params;
-    params.temperature = options.temperature;
+    SamplingParams params = options.sampling;
     params.seed = static_cast<uint64_t>(row);
     workload->samplers_.emplace_back(params);
   }
@@ -186,10 +184,11 @@ absl::Status DecodeWorkload::RunStep(Copy& copy, double* sampling_seconds) {
 absl::Status DecodeWorkload::StepWithDraws(Copy& copy,
                                            std::span<float> logits) {
   const size_t rows = copy.plan.tokens.size();
-  copy.plan.draws.resize(rows);
+  DrawPlan& draws = copy.plan.draws;
+  draws.clear();
   for (size_t row = 0; row < rows; ++row) {
-    copy.plan.draws[row] = {static_cast<float>(options_.temperature),
-                            UniformDraw(row, 0, copy.step)};
+    draws.AddNone();
+    draws.rules.back() = *samplers_[row].RuleOf(copy.step, draws);
   }
   drawn_.resize(rows);
   CHELA_RETURN_IF_ERROR(
