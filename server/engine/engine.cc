@@ -52,7 +52,7 @@ absl::Status EngineImpl::Submit(GenerateJob job) {
   }
   job.stream->SetWake(wake_);
   return Enqueue(std::make_unique<Generation>(
-      std::move(job), tokenizer_, candidates_, prefixes_, metrics_));
+      std::move(job), tokenizer_, model_, candidates_, prefixes_, metrics_));
 }
 
 absl::Status EngineImpl::Submit(ScoreJob job) {

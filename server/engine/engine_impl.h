@@ -16,6 +16,7 @@
 #include "server/engine/prefix_cache.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/sequence.h"
+#include "server/engine/step_output.h"
 #include "server/engine/wake_signal.h"
 
 namespace chela {
@@ -109,8 +110,8 @@ class EngineImpl final : public Engine {
   PrefixCache prefixes_;
   Candidates candidates_;  // of the draw that is being made
   StepPlan plan_;
-  std::vector<float> logits_;            // grows to the largest step's rows
-  std::vector<int32_t> logits_rows_of_;  // of each planned sequence
+  StepOutput output_;
+  std::vector<size_t> logits_rows_of_;  // of each planned sequence
 
   std::mutex join_mutex_;
   std::thread thread_;  // last: it uses all of the above

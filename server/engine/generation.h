@@ -25,10 +25,10 @@ namespace chela {
 // a stop string its kept state may have to go back (turn.h).
 class Generation : public Sequence {
  public:
-  // tokenizer, prefixes and scratch, the memory of draws on the engine's
+  // tokenizer, model, prefixes and scratch, the memory of draws on the engine's
   // thread, must outlive it. The job is valid (CheckJob).
-  Generation(GenerateJob job, const Tokenizer& tokenizer, Candidates& scratch,
-             PrefixCache& prefixes, Metrics& metrics);
+  Generation(GenerateJob job, const Tokenizer& tokenizer, ChelaModel& model,
+             Candidates& scratch, PrefixCache& prefixes, Metrics& metrics);
 
   int32_t slots(int32_t /*pool_slots*/) const override {
     return job_.best_of + (Turn::NeedsSpare(job_) ? 1 : 0);
@@ -37,7 +37,7 @@ class Generation : public Sequence {
   bool cancelled() const override { return job_.stream->cancelled(); }
   Work NextWork() override;
   void AppendTo(StepPlan& plan) override;
-  absl::Status Deliver(std::span<const float> logits) override;
+  absl::Status Deliver(const SequenceOutput& output) override;
   void Close() override;
 
  protected:
@@ -68,15 +68,22 @@ class Generation : public Sequence {
 
   // A text that begins here: what an earlier prompt has left need not be read.
   absl::Status StartFromPrefix();
-  absl::Status DeliverChunk(std::span<const float> logits);
+  absl::Status DeliverChunk(const SequenceOutput& output);
   // The last row of the prompt: the branches and their first tokens.
-  absl::Status EndPrompt(std::span<const float> logits);
+  absl::Status EndPrompt(const SequenceOutput& last_row);
   // The prompt was read: a state and a sampler for each branch.
   absl::Status MakeBranches();
+  // Has the backend draw the branch's token from the row that was added last,
+  // if it can. That depends on the request alone, so that its tokens do not
+  // depend on what runs beside it.
+  void PlanDraw(const Branch& branch, StepPlan& plan) const;
   // One row for each branch that ran, or the prompt's last for all of them.
-  absl::Status SampleAll(std::span<const float> logits, bool first);
+  absl::Status SampleAll(const SequenceOutput& output, bool first);
+  // The branch's token of its row.
+  absl::StatusOr<SampledToken> Draw(const Branch& branch,
+                                    const SequenceOutput& output);
   // Of the only branch, whose state is kept.
-  absl::Status RecordTurn(const Branch& branch, std::span<const float> logits);
+  absl::Status RecordTurn(const Branch& branch, const SequenceOutput& output);
   // All branches have ended, and going back too.
   absl::Status Finish(FinishReason reason);
   // Gives its state back, if others run on.
@@ -91,6 +98,7 @@ class Generation : public Sequence {
 
   const GenerateJob job_;
   const Tokenizer& tokenizer_;
+  ChelaModel& model_;
   PrefixReader prefix_reader_;
   StatePool* pool_ = nullptr;
   std::vector<StatePool::Slot> spare_slots_;  // until there are branches

@@ -146,10 +146,18 @@ ScoreStream::End WaitFor(const ScoreStream& stream) {
   return stream.Result().value_or(ScoreStream::End());
 }
 
+bool DrawsByDefault() { return std::getenv("CHELA_TEST_DRAWS") != nullptr; }
+
 Rig::Rig(const RigOptions& options, bool start) {
   BackendOptions cpu;
   cpu.threads = options.threads;
-  backend = std::make_unique<HookedBackend>(Must(MakeBackend(cpu)));
+  std::unique_ptr<Backend> made = Must(MakeBackend(cpu));
+  if (options.draws) {
+    auto with_draws = std::make_unique<DrawingBackend>(std::move(made));
+    drawing = with_draws.get();
+    made = std::move(with_draws);
+  }
+  backend = std::make_unique<HookedBackend>(std::move(made));
   const std::string& directory = Checkpoint(options.kind).directory();
   auto weights = Must(Weights::Load(*backend, directory));
   tokenizer = Must(Tokenizer::Load(directory, weights->config()));

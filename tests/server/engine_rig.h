@@ -18,6 +18,7 @@
 #include "server/engine/score_stream.h"
 #include "server/engine/token_stream.h"
 #include "tests/server/hooked_backend.h"
+#include "tests/support/drawing_backend.h"
 
 namespace chela::test_support {
 
@@ -88,11 +89,15 @@ ScoreStream::End WaitFor(const ScoreStream& stream);
 // Waits until `condition` holds; fails the test after some seconds.
 bool Eventually(const std::function<bool()>& condition);
 
+// CHELA_TEST_DRAWS: the same tests on a backend that draws tokens.
+bool DrawsByDefault();
+
 struct RigOptions {
   int32_t slots = 4;
   EngineLimits limits = {};
   int32_t threads = 1;
   LongConvKind kind = LongConvKind::kHierarchical;
+  bool draws = DrawsByDefault();  // whether the backend draws tokens
 };
 
 // A tiny random model, alone or served by an engine.
@@ -114,6 +119,7 @@ class Rig {
   double Metric(const std::string& name, const std::string& labels = "") const;
 
   std::unique_ptr<HookedBackend> backend;
+  DrawingBackend* drawing = nullptr;  // inside it, if it draws
   std::unique_ptr<ChelaModel> model;
   std::unique_ptr<StatePool> pool;
   std::unique_ptr<Tokenizer> tokenizer;
