@@ -50,7 +50,6 @@ __device__ Best FindBest(DrawShared& shared, const float* logits, int vocab) {
     const Best other = T::Of(shared, i).block_best;
     best.Take(other.key, other.id);
   }
-  T::Sync();
   return best;
 }
 
@@ -97,7 +96,7 @@ __device__ __forceinline__ uint64_t ShareOf(double share, uint64_t total) {
 
 template <typename T>
 __device__ void KeepTopK(DrawShared& shared, int k, Row& row) {
-  row.by_logit = FindBorder<T>(
+  row.by_logit = FindBorder<T, kTopKTies>(
       shared, row.vocab, static_cast<uint64_t>(k),
       [&](int id) { return row.LogitKey(id); }, [](int) { return uint64_t{1}; },
       [](uint32_t) { return uint64_t{1}; });
@@ -106,22 +105,27 @@ __device__ void KeepTopK(DrawShared& shared, int k, Row& row) {
 template <typename T>
 __device__ void KeepTopP(DrawShared& shared, double p, Row& row) {
   const auto value = [&](int id) { return row.InTopK(id); };
-  const uint64_t total = SumRow<T>(shared, row.vocab, value).total;
+  const uint64_t total = SumRow<T, kTopPTotal>(shared, row.vocab, value).total;
   // At least p of the total, and the heaviest token in any case.
   const double wanted = ceil(p * static_cast<double>(total));
   const uint64_t goal =
       min(max(static_cast<uint64_t>(wanted), uint64_t{1}), total);
-  row.by_weight = FindBorder<T>(
+  row.by_weight = FindBorder<T, kTopPTies>(
       shared, row.vocab, goal,
       [&](int id) { return __float_as_uint(row.Weight(id)); }, value,
       [&](uint32_t key) { return row.Rounded(__uint_as_float(key)); });
 }
 
+// *token: by the one thread that finds it.
 template <typename T>
-__device__ int DrawOne(DrawShared& shared, const DrawRule& rule,
-                       const float* logits, int vocab, float quantum) {
+__device__ void DrawOne(DrawShared& shared, const DrawRule& rule,
+                        const float* logits, int vocab, float quantum,
+                        int32_t* token) {
   const Best best = FindBest<T>(shared, logits, vocab);
-  if (isinf(rule.inverse_temperature)) return best.id;
+  if (isinf(rule.inverse_temperature)) {
+    if (T::Thread() == 0) *token = best.id;
+    return;
+  }
   Row row = {.logits = logits,
              .vocab = vocab,
              .max = LogitOf(best.key),
@@ -136,9 +140,11 @@ __device__ int DrawOne(DrawShared& shared, const DrawRule& rule,
   }
   if (rule.top_p < 1) KeepTopP<T>(shared, rule.top_p, row);
   const auto value = [&](int id) { return row.Kept(id); };
-  const RowSum sum = SumRow<T>(shared, vocab, value);
-  return FindInRow<T>(shared, vocab, sum, ShareOf(rule.uniform, sum.total),
-                      value);
+  const RowSum sum = SumRow<T, kToken>(shared, vocab, value);
+  int id = 0;
+  const bool found =
+      FindInWarp<T>(vocab, sum, ShareOf(rule.uniform, sum.total), value, &id);
+  if (found && threadIdx.x % 32 == 0) *token = id;
 }
 
 // The rules that change the logits of single tokens: in place, and what stood
@@ -205,8 +211,8 @@ __global__ void __launch_bounds__(kDrawThreads)
   if (rule.inverse_temperature < 0) return;  // likewise
   float* const logits = op.logits + int64_t{index} * op.vocab;
   ChangeLogits<T>(rule, op, logits);
-  const int token = DrawOne<T>(shared, rule, logits, op.vocab, quantum);
-  if (T::Thread() == 0) op.tokens[index] = token;
+  DrawOne<T>(shared, rule, logits, op.vocab, quantum, op.tokens + index);
+  T::Sync();  // nobody reads the logits or this block's memory any more
   RestoreLogits<T>(rule, op, logits);
 }
 

@@ -31,12 +31,17 @@ struct Best {
   }
 };
 
-// What the blocks of a row tell each other.
+// The searches of one draw, each with a place of its own for what the blocks
+// tell each other: nothing is written twice, so that nobody waits for readers.
+enum Search { kTopKTies, kTopPTotal, kTopPTies, kToken, kSearches };
+
+// What the blocks of a row tell each other. No block ends while others may read
+// this.
 struct DrawShared {
   Best warp_best[kDrawWarps];
   Best block_best;
   uint64_t warp_sums[kDrawWarps];
-  uint64_t block_sum;
+  uint64_t block_sums[kSearches];
   // A histogram over digits, 64 bits in two words, for two passes in turn.
   uint32_t low[2][kDigits];
   uint32_t high[2][kDigits];
@@ -44,7 +49,7 @@ struct DrawShared {
   uint64_t above;
   uint64_t inside;
   int digit;
-  int found;  // id; in the first block
+  int found[kSearches];  // ids; in the first block
 };
 
 // The blocks that share a row: a cluster, or one. They call everything
@@ -118,7 +123,7 @@ struct RowSum {
 };
 
 // value(id) over the row.
-template <typename T, typename Value>
+template <typename T, Search kSearch, typename Value>
 __device__ RowSum SumRow(DrawShared& shared, int vocab, const Value& value) {
   const IdRange ids = IdsOfWarp<T>(vocab);
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -132,45 +137,66 @@ __device__ RowSum SumRow(DrawShared& shared, int vocab, const Value& value) {
   if (threadIdx.x == 0) {
     uint64_t sum = 0;
     for (int i = 0; i < kDrawWarps; ++i) sum += shared.warp_sums[i];
-    shared.block_sum = sum;
+    shared.block_sums[kSearch] = sum;
   }
   T::Sync();
   RowSum sum = {0, 0, own};
   for (int i = 0; i < T::kSize; ++i) {
-    const uint64_t other = T::Of(shared, i).block_sum;
+    const uint64_t other = T::Of(shared, i).block_sums[kSearch];
     if (i < T::Rank()) sum.before += other;
     sum.total += other;
   }
   for (int i = 0; i < warp; ++i) sum.before += shared.warp_sums[i];
-  T::Sync();  // before anything is written again
+  __syncthreads();  // before the warps' sums are written again
   return sum;
 }
 
-// The first id at which the running sum of value exceeds `target`, which is
-// below the total; `sum` is SumRow's. For every thread.
+// Whether the first id at which the running sum of value exceeds `target`,
+// which is below the total, is this warp's; then *id is that one. `sum` is
+// SumRow's. The same in all lanes.
 template <typename T, typename Value>
+__device__ bool FindInWarp(int vocab, const RowSum& sum, uint64_t target,
+                           const Value& value, int* id) {
+  if (sum.before > target || target >= sum.before + sum.own) return false;
+  const IdRange ids = IdsOfWarp<T>(vocab);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const auto at = [&](int i) { return i < ids.end ? value(i) : uint64_t{0}; };
+  // Several lines of ids at once, then the lines of those that reach it.
+  constexpr int kLines = 4;
+  uint64_t reached = sum.before;
+  int first = ids.begin;
+  for (; first < ids.end; first += kLines * 32) {
+    uint64_t own = 0;
+#pragma unroll
+    for (int line = 0; line < kLines; ++line) {
+      own += at(first + line * 32 + lane);
+    }
+    own = WarpTotal(own);
+    if (reached + own > target) break;
+    reached += own;
+  }
+  for (; first < ids.end; first += 32) {
+    const uint64_t upto = reached + WarpUpTo(at(first + lane));
+    const unsigned past = __ballot_sync(kWholeWarp, upto > target);
+    if (past != 0) {
+      *id = first + __ffs(past) - 1;
+      return true;
+    }
+    reached = __shfl_sync(kWholeWarp, upto, 31);
+  }
+  return false;  // never
+}
+
+// That id, for every thread.
+template <typename T, Search kSearch, typename Value>
 __device__ int FindInRow(DrawShared& shared, int vocab, const RowSum& sum,
                          uint64_t target, const Value& value) {
-  if (sum.before <= target && target < sum.before + sum.own) {  // a whole warp
-    const IdRange ids = IdsOfWarp<T>(vocab);
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    uint64_t reached = sum.before;
-    for (int first = ids.begin; first < ids.end; first += 32) {
-      const int id = first + lane;
-      const uint64_t upto =
-          reached + WarpUpTo(id < ids.end ? value(id) : uint64_t{0});
-      const unsigned past = __ballot_sync(kWholeWarp, upto > target);
-      if (past != 0) {
-        if (lane == 0) T::Of(shared, 0).found = first + __ffs(past) - 1;
-        break;
-      }
-      reached = __shfl_sync(kWholeWarp, upto, 31);
-    }
+  int id = 0;
+  if (FindInWarp<T>(vocab, sum, target, value, &id) && threadIdx.x % 32 == 0) {
+    T::Of(shared, 0).found[kSearch] = id;
   }
   T::Sync();
-  const int found = T::Of(shared, 0).found;
-  T::Sync();
-  return found;
+  return T::Of(shared, 0).found[kSearch];
 }
 
 // Tokens above a border: those of a larger key, and of the key itself those up
@@ -220,7 +246,8 @@ __device__ void ChooseDigit(DrawShared& shared, int turn, uint64_t above,
 // The border of the fewest tokens, by descending key and then by ascending id,
 // whose values sum to at least `goal`, from 1 to the sum of all. key_of(id) and
 // value(id); tokens of one key have one value, of_key(key), if any.
-template <typename T, typename KeyOf, typename Value, typename OfKey>
+template <typename T, Search kTies, typename KeyOf, typename Value,
+          typename OfKey>
 __device__ Border FindBorder(DrawShared& shared, int vocab, uint64_t goal,
                              const KeyOf& key_of, const Value& value,
                              const OfKey& of_key) {
@@ -229,6 +256,7 @@ __device__ Border FindBorder(DrawShared& shared, int vocab, uint64_t goal,
   uint64_t inside = 0;
   int turn = 0;
   for (int shift = 32 - kDigitBits; shift >= 0; shift -= kDigitBits) {
+    // The other blocks have read this pass's histogram before the last Sync.
     turn ^= 1;
     uint32_t* const low = shared.low[turn];
     uint32_t* const high = shared.high[turn];
@@ -247,7 +275,6 @@ __device__ Border FindBorder(DrawShared& shared, int vocab, uint64_t goal,
     above = shared.above;
     inside = shared.inside;
   }
-  T::Sync();  // nobody reads this block's histograms any more
   Border border = {prefix, INT_MAX};
   const uint64_t one = of_key(prefix);
   const uint64_t wanted = (goal - above + one - 1) / one;
@@ -255,8 +282,8 @@ __device__ Border FindBorder(DrawShared& shared, int vocab, uint64_t goal,
   const auto ties = [&](int i) -> uint64_t {
     return key_of(i) == border.key && value(i) != 0 ? 1 : 0;
   };
-  const RowSum sum = SumRow<T>(shared, vocab, ties);
-  border.last_id = FindInRow<T>(shared, vocab, sum, wanted - 1, ties);
+  const RowSum sum = SumRow<T, kTies>(shared, vocab, ties);
+  border.last_id = FindInRow<T, kTies>(shared, vocab, sum, wanted - 1, ties);
   return border;
 }
 
