@@ -47,7 +47,7 @@ struct StepProgram {
   uint64_t id = 0;                        // never used for another list
   std::span<const int32_t> tokens;        // host, [rows]: what Embedding reads
   std::span<const int32_t> logits_rows;   // host: what LogitsHead reads
-  std::span<const DrawRule> draws;        // host: what Draw reads, if anything
+  DrawInputs draws;                       // host: what Draw reads, if anything
   absl::FunctionRef<absl::Status()> ops;  // makes the calls of Run
 };
 

@@ -1,5 +1,6 @@
 #include "kernels/validate.h"
 
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -188,22 +189,57 @@ absl::Status Validate(const FeedForward& op) {
   return absl::OkStatus();
 }
 
-absl::Status Validate(const Draw& op) {
-  if (op.vocab < 1 || op.num_rows < 0) {
-    return Refuse("draw: vocab ", op.vocab, ", rows ", op.num_rows,
-                  "; want at least 1 and at least 0");
-  }
-  for (int32_t i = 0; i < op.num_rows; ++i) {
-    const DrawRule& rule = op.rules[i];
-    if (rule.temperature == rule.temperature && rule.uniform >= 0 &&
-        rule.uniform < 1) {
-      continue;
+absl::Status Validate(const DrawInputs& inputs, int32_t vocab) {
+  const auto num_biases = static_cast<int64_t>(inputs.biases.size());
+  const auto num_counts = static_cast<int64_t>(inputs.counts.size());
+  const auto inside = [](int64_t first, int64_t count, int64_t size) {
+    return first >= 0 && count >= 0 && first + count <= size;
+  };
+  for (size_t i = 0; i < inputs.rules.size(); ++i) {
+    const DrawRule& rule = inputs.rules[i];
+    if (!(rule.inverse_temperature == rule.inverse_temperature &&
+          rule.uniform >= 0 && rule.uniform < 1 && rule.top_k >= 0 &&
+          rule.top_p >= 0 && rule.top_p <= 1 && rule.min_p >= 0 &&
+          rule.min_p <= 1 && rule.repetition_penalty > 0 &&
+          std::isfinite(rule.presence_penalty) &&
+          std::isfinite(rule.frequency_penalty))) {
+      return Refuse("draw: row ", i, ": inverse temperature ",
+                    rule.inverse_temperature, ", uniform ", rule.uniform,
+                    ", top k ", rule.top_k, ", top p ", rule.top_p, ", min p ",
+                    rule.min_p, ", penalties ", rule.repetition_penalty, ", ",
+                    rule.presence_penalty, ", ", rule.frequency_penalty,
+                    "; want numbers in the ranges of draw.h");
     }
-    return Refuse("draw: row ", i, ": temperature ", rule.temperature,
-                  ", uniform ", rule.uniform, "; want numbers, uniform in ",
-                  "[0, 1)");
+    if (!inside(rule.first_bias, rule.num_biases, num_biases) ||
+        !inside(rule.first_count, rule.num_counts, num_counts)) {
+      return Refuse("draw: row ", i, ": ", rule.num_biases, " biases from ",
+                    rule.first_bias, ", ", rule.num_counts, " counts from ",
+                    rule.first_count, "; want parts of lists of ", num_biases,
+                    " and ", num_counts);
+    }
+  }
+  const auto check = [vocab](int32_t token) {
+    return token >= 0 && token < vocab
+               ? absl::OkStatus()
+               : Refuse("draw: token ", token, "; want [0, ", vocab, ")");
+  };
+  for (const TokenBias& one : inputs.biases) {
+    CHELA_RETURN_IF_ERROR(check(one.token));
+  }
+  for (const TokenCount& one : inputs.counts) {
+    CHELA_RETURN_IF_ERROR(check(one.token));
   }
   return absl::OkStatus();
+}
+
+absl::Status Validate(const Draw& op) {
+  if (op.vocab < 1 || op.num_rows < 0 ||
+      op.inputs.rules.size() != static_cast<size_t>(op.num_rows)) {
+    return Refuse("draw: vocab ", op.vocab, ", rows ", op.num_rows, ", rules ",
+                  op.inputs.rules.size(),
+                  "; want at least 1, at least 0 and one a row");
+  }
+  return Validate(op.inputs, op.vocab);
 }
 
 absl::Status Validate(const LogitsHead& op, const StepRows& step) {

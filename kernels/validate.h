@@ -25,6 +25,7 @@ absl::Status Validate(const LinearAttention& op);
 absl::Status Validate(const GatedOutput& op);
 absl::Status Validate(const FeedForward& op);
 absl::Status Validate(const LogitsHead& op, const StepRows& step);
+absl::Status Validate(const DrawInputs& inputs, int32_t vocab);
 absl::Status Validate(const Draw& op);
 
 }  // namespace chela

@@ -1,6 +1,7 @@
 #include "models/chela_model.h"
 
 #include <atomic>
+#include <cassert>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -201,7 +202,7 @@ absl::Status ChelaModel::Forward(const StepPlan& plan, StatePool& pool,
                        {.id = ProgramOf(pool),
                         .tokens = plan.tokens,
                         .logits_rows = plan.logits_rows,
-                        .draws = plan.draws,
+                        .draws = plan.draws.inputs(),
                         .ops = ops}));
   return plan.logits_rows.empty() ? absl::OkStatus()
                                   : Collect(plan, logits, tokens);
@@ -209,18 +210,56 @@ absl::Status ChelaModel::Forward(const StepPlan& plan, StatePool& pool,
 
 absl::Status ChelaModel::Collect(const StepPlan& plan, std::span<float> logits,
                                  std::span<int32_t> tokens) {
-  const Activations& at = *activations_;
-  if (plan.draws.empty()) {
-    return backend_.Download(at.logits, logits.data(), logits.size_bytes());
+  const size_t rows = plan.logits_rows.size();
+  if (plan.draws.empty()) return ReadRows(0, rows, logits);
+  // Each transfer waits for the device, so neighbours come together.
+  const auto wanted = [&plan](size_t row) {
+    return plan.draws.with_logits[row] != 0 || !plan.draws.draws(row);
+  };
+  for (size_t row = 0; row < rows; ++row) {
+    if (!wanted(row)) continue;
+    const size_t first = row;
+    while (row + 1 < rows && wanted(row + 1)) ++row;
+    CHELA_RETURN_IF_ERROR(ReadRows(first, row + 1 - first, logits));
   }
+  return backend_.Download(activations_->drawn, tokens.data(),
+                           tokens.size_bytes());
+}
+
+absl::Status ChelaModel::ReadRows(size_t first, size_t count,
+                                  std::span<float> logits) {
   const auto vocab = static_cast<size_t>(config().vocab_size);
-  for (size_t i = 0; i < plan.draws.size(); ++i) {
-    if (plan.draws[i].temperature >= 0) continue;
-    CHELA_RETURN_IF_ERROR(backend_.Download(at.logits + i * vocab,
-                                            logits.data() + i * vocab,
-                                            vocab * sizeof(float)));
-  }
-  return backend_.Download(at.drawn, tokens.data(), tokens.size_bytes());
+  return backend_.Download(activations_->logits + first * vocab,
+                           logits.data() + first * vocab,
+                           count * vocab * sizeof(float));
+}
+
+absl::Status ChelaModel::ReadLogits(size_t row, std::span<float> logits) {
+  assert(logits.size() == static_cast<size_t>(config().vocab_size));
+  return backend_.Download(activations_->logits + row * logits.size(),
+                           logits.data(), logits.size_bytes());
+}
+
+absl::Status ChelaModel::PutLogits(std::span<const float> logits) {
+  assert(logits.size() == static_cast<size_t>(config().vocab_size));
+  return backend_.Upload(logits.data(), activations_->logits,
+                         logits.size_bytes());
+}
+
+absl::StatusOr<int32_t> ChelaModel::DrawAgain(size_t row,
+                                              const DrawPlan& plan) {
+  const Activations& at = *activations_;
+  const int32_t vocab = config().vocab_size;
+  CHELA_RETURN_IF_ERROR(backend_.BeginStep({}));
+  CHELA_RETURN_IF_ERROR(
+      backend_.Run(Draw{.logits = at.logits + row * static_cast<size_t>(vocab),
+                        .vocab = vocab,
+                        .num_rows = static_cast<int32_t>(plan.rules.size()),
+                        .inputs = plan.inputs(),
+                        .tokens = reinterpret_cast<int32_t*>(at.drawn)}));
+  int32_t token = 0;
+  CHELA_RETURN_IF_ERROR(backend_.Download(at.drawn, &token, sizeof(token)));
+  return token;
 }
 
 absl::Status ChelaModel::RunOps(const StepPlan& plan, StatePool& pool) {
@@ -244,7 +283,7 @@ absl::Status ChelaModel::RunOps(const StepPlan& plan, StatePool& pool) {
   return backend_.Run(Draw{.logits = at.logits,
                            .vocab = config().vocab_size,
                            .num_rows = head.num_rows,
-                           .rules = plan.draws.data(),
+                           .inputs = plan.draws.inputs(),
                            .tokens = reinterpret_cast<int32_t*>(at.drawn)});
 }
 

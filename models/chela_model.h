@@ -33,13 +33,23 @@ class ChelaModel {
 
   // Advances the plan's sequences in `pool` and writes the logits of
   // plan.logits_rows to `logits` [logits_rows.size(), vocab] (host). With draws
-  // it writes the drawn tokens to `tokens` [logits_rows.size()] instead, and
-  // the logits of those rows only whose temperature is negative.
+  // it writes the drawn tokens to `tokens` [logits_rows.size()], those of other
+  // rows undefined, and only such logits as DrawPlan says.
   // INVALID_ARGUMENT if the plan is inconsistent or has more than max_rows
   // rows; nothing has changed then. UNAVAILABLE or INTERNAL if the device
   // failed.
   absl::Status Forward(const StepPlan& plan, StatePool& pool,
                        std::span<float> logits, std::span<int32_t> tokens = {});
+
+  // The logits of the last step stay where they are until the next Forward, so
+  // whoever finds only then that he needs some asks for them. `row`: an index
+  // of that plan's logits_rows.
+  absl::Status ReadLogits(size_t row, std::span<float> logits);  // [vocab]
+  // Another token of that row. `plan`: one rule that draws. Only if
+  // draws_tokens().
+  absl::StatusOr<int32_t> DrawAgain(size_t row, const DrawPlan& plan);
+  // Puts `logits` [vocab] in row 0, as if a step had given them.
+  absl::Status PutLogits(std::span<const float> logits);
 
   const ModelConfig& config() const { return weights_->config(); }
   const Weights& weights() const { return *weights_; }
@@ -55,6 +65,8 @@ class ChelaModel {
   // Brings the results of a step to the host.
   absl::Status Collect(const StepPlan& plan, std::span<float> logits,
                        std::span<int32_t> tokens);
+  // [first, first + count) of the step's rows of logits.
+  absl::Status ReadRows(size_t first, size_t count, std::span<float> logits);
   absl::Status RunOps(const StepPlan& plan, StatePool& pool);
   // The program of this model on that pool's memory.
   uint64_t ProgramOf(StatePool& pool);

@@ -1,7 +1,8 @@
 #include "models/logit_passes.h"
 
-#include <bit>
 #include <limits>
+
+#include "kernels/draw_weight.h"
 
 namespace chela {
 namespace {
@@ -12,31 +13,6 @@ namespace {
 
 constexpr size_t kLanes = 16;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Below, e^x is less than the smallest normal float.
-constexpr float kLowestExponent = -87.0f;
-
-// e^x for x in [-87, 0], as Cephes' expf: x = n ln 2 + r with |r| <= ln(2) / 2,
-// ln 2 split so that n times its high part is exact.
-CHELA_INLINE float Exp(float x) {
-  constexpr float kShift = 0x1.8p23f;
-  const float clamped = x > kLowestExponent ? x : kLowestExponent;
-  const float shifted = clamped * 1.44269504088896341f + kShift;
-  const float n = shifted - kShift;
-  float r = clamped - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r;
-  // The low bits of `shifted` are n; those of kShift leave at the top.
-  const uint32_t power = (std::bit_cast<uint32_t>(shifted) << 23) + 0x3F800000u;
-  const float e = (p + 1.0f) * std::bit_cast<float>(power);
-  return x > kLowestExponent ? e : 0.0f;
-}
-
 CHELA_INLINE float MaxBody(const float* values, size_t size) {
   float lanes[kLanes];
   for (float& lane : lanes) lane = -kInfinity;
@@ -95,10 +71,11 @@ CHELA_INLINE double ExpWeightsBody(const float* logits, size_t size, float max,
     const size_t left = size - begin;
     if (left >= kLogitBlock) {
       for (size_t j = 0; j < kLogitBlock; ++j) {
-        out[j] = Exp((in[j] - max) * factor);
+        out[j] = DrawWeight((in[j] - max) * factor);
       }
     } else {
-      for (size_t j = 0; j < left; ++j) out[j] = Exp((in[j] - max) * factor);
+      for (size_t j = 0; j < left; ++j)
+        out[j] = DrawWeight((in[j] - max) * factor);
     }
     const double sum = BlockSum(out, left < kLogitBlock ? left : kLogitBlock);
     *block_sums++ = sum;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "models/backend_draw.h"
 #include "models/logit_passes.h"
 #include "models/philox.h"
 #include "models/sampling_rules.h"
@@ -77,12 +78,14 @@ struct Sampler::Impl {
       : params(p),
         branch(b),
         rules(MakeRules(p)),
+        draw(p),
         looks_back(LooksBack(p)),
         history(p.penalty_window) {}
 
   SamplingParams params;
   uint32_t branch = 0;
   std::vector<std::unique_ptr<SamplingRule>> rules;
+  BackendDraw draw;
   bool looks_back = false;
   TokenHistory history;
   int64_t earlier_draws = 0;
@@ -112,7 +115,8 @@ void Sampler::AddGenerated(int32_t token) {
   if (impl_->looks_back) impl_->history.AddGenerated(token);
 }
 
-SampledToken Sampler::Sample(std::span<const float> logits, int64_t draw) {
+SampledToken Sampler::Sample(std::span<const float> logits,
+                             int64_t draw) const {
   assert(!logits.empty());
   // Its memory is that of a row: one for all samplers of a thread.
   thread_local Candidates candidates;
@@ -122,9 +126,25 @@ SampledToken Sampler::Sample(std::span<const float> logits, int64_t draw) {
   const auto counter = static_cast<uint64_t>(impl_->earlier_draws + draw);
   const int32_t token =
       candidates.Draw(UniformDraw(impl_->params.seed, impl_->branch, counter));
-  if (impl_->params.logprobs < 0) return {.token = token, .top = {}};
+  return Report(token, logits);
+}
+
+std::optional<DrawRule> Sampler::RuleOf(int64_t draw, DrawPlan& plan) const {
+  const SamplingStep step{draw, impl_->history.entries()};
+  std::optional<DrawRule> rule = impl_->draw.RuleOf(step, plan);
+  if (!rule.has_value()) return std::nullopt;
+  const auto counter = static_cast<uint64_t>(impl_->earlier_draws + draw);
+  rule->uniform = UniformDraw(impl_->params.seed, impl_->branch, counter);
+  return rule;
+}
+
+SampledToken Sampler::Report(int32_t token,
+                             std::span<const float> logits) const {
+  if (!reports_logprobs()) return {.token = token, .top = {}};
   return WithLogprobs(logits, token, impl_->params.logprobs);
 }
+
+bool Sampler::reports_logprobs() const { return impl_->params.logprobs >= 0; }
 
 double LogProbability(std::span<const float> logits, int32_t token) {
   assert(token >= 0 && static_cast<size_t>(token) < logits.size());

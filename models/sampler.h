@@ -3,15 +3,20 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "models/candidates.h"
+#include "models/draw_plan.h"
 #include "models/sampler_state.h"
 #include "models/sampling_params.h"
 #include "models/token_history.h"
 
 namespace chela {
+
+// The most biases, and the most counts, of one backend's draw.
+inline constexpr size_t kMaxDrawList = 4096;
 
 struct TokenLogprob {
   int32_t token = 0;
@@ -65,7 +70,17 @@ class Sampler {
   // the token among those generated since Continue, from 0. The token is in [0,
   // vocab) whatever the logits are: NaN counts as -inf, +inf as the largest
   // float, and if every token is banned, none is.
-  SampledToken Sample(std::span<const float> logits, int64_t draw);
+  SampledToken Sample(std::span<const float> logits, int64_t draw) const;
+
+  // The same draw as a rule for a backend that draws tokens; what it reads
+  // beside the logits is added to the lists of `plan`. None if the host must
+  // draw: typical_p, allowed_tokens, or more biases or tokens to look back at
+  // than kMaxDrawList. That depends on the params and the text alone.
+  std::optional<DrawRule> RuleOf(int64_t draw, DrawPlan& plan) const;
+  // What is reported of a token that a backend drew from these logits, which
+  // nobody reads unless params.logprobs >= 0.
+  SampledToken Report(int32_t token, std::span<const float> logits) const;
+  bool reports_logprobs() const;
 
  private:
   struct Impl;

@@ -4,12 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace chela {
+#include "kernels/draw.h"
 
-struct TokenBias {
-  int32_t token = 0;
-  float bias = 0;
-};
+namespace chela {
 
 // How a request picks tokens. Defaults are the API's; docs/sampling.md defines
 // each value. Ids are in [0, vocab).

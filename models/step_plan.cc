@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
+#include "kernels/validate.h"
 
 namespace chela {
 namespace {
@@ -48,18 +49,19 @@ absl::Status CheckSegments(const StepPlan& plan, int32_t num_slots) {
                       absl::StrCat("the number of tokens, ", rows));
 }
 
-absl::Status CheckDraws(const StepPlan& plan, bool possible,
-                        size_t tokens_size) {
-  const int64_t draws = static_cast<int64_t>(plan.draws.size());
+absl::Status CheckDraws(const StepPlan& plan, const PlanLimits& limits) {
+  const auto draws = static_cast<int64_t>(plan.draws.rules.size());
   if (draws == 0) return absl::OkStatus();
-  if (!possible) return Inconsistent("draws", draws, "0 on this backend");
-  if (plan.draws.size() != plan.logits_rows.size()) {
+  if (!limits.draws) return Inconsistent("draws", draws, "0 on this backend");
+  if (plan.draws.rules.size() != plan.logits_rows.size() ||
+      plan.draws.with_logits.size() != plan.logits_rows.size()) {
     return Inconsistent("draws", draws,
                         absl::StrCat(plan.logits_rows.size(),
                                      ", one for each row of logits, or none"));
   }
-  if (tokens_size == plan.draws.size()) return absl::OkStatus();
-  return Inconsistent("space for tokens", static_cast<int64_t>(tokens_size),
+  CHELA_RETURN_IF_ERROR(Validate(plan.draws.inputs(), limits.vocab_size));
+  if (limits.tokens == plan.draws.rules.size()) return absl::OkStatus();
+  return Inconsistent("space for tokens", static_cast<int64_t>(limits.tokens),
                       absl::StrCat(draws, ", one for each draw"));
 }
 
@@ -93,7 +95,7 @@ absl::Status Check(const StepPlan& plan, const PlanLimits& limits) {
                         absl::StrCat("at most ", limits.max_rows));
   }
   CHELA_RETURN_IF_ERROR(CheckSegments(plan, limits.slots));
-  CHELA_RETURN_IF_ERROR(CheckDraws(plan, limits.draws, limits.tokens));
+  CHELA_RETURN_IF_ERROR(CheckDraws(plan, limits));
   return CheckRows(plan, limits.vocab_size, limits.logits);
 }
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/draw.h"
 #include "kernels/step.h"
+#include "models/draw_plan.h"
 
 namespace chela {
 
@@ -17,8 +17,9 @@ struct StepPlan {
   std::vector<Segment> segments;
   std::vector<int32_t> tokens;       // [rows], in the segments' order
   std::vector<int32_t> logits_rows;  // rows of `tokens`, ascending
-  // Empty, or one for each of logits_rows: how the backend draws its token.
-  std::vector<DrawRule> draws;
+  // How the backend draws tokens: without rules not at all, else one rule for
+  // each of logits_rows.
+  DrawPlan draws;
 };
 
 // What a plan must fit.

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/draw.h"
 #include "models/sampler_state.h"
 
 namespace chela {
@@ -19,11 +20,7 @@ namespace chela {
 // the largest id, and the window. Copies are independent. Owned by one thread.
 class TokenHistory {
  public:
-  struct Entry {
-    int32_t token = 0;
-    int32_t in_prompt = 0;
-    int32_t generated = 0;
-  };
+  using Entry = TokenCount;
 
   // window: tokens to look back; 0: all.
   explicit TokenHistory(int32_t window = 0) : window_(window) {}

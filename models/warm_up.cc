@@ -48,7 +48,10 @@ class WarmUpRun {
     }
     std::vector<int32_t> tokens;
     if (draws) {
-      plan.draws.resize(count);
+      for (size_t row = 0; row < count; ++row) {
+        plan.draws.AddNone();
+        plan.draws.rules.back() = DrawRule();
+      }
       tokens.resize(count);
     }
     logits_.resize(count * static_cast<size_t>(model_.config().vocab_size));

@@ -211,7 +211,7 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
                          std::bit_ceil(static_cast<uint32_t>(step_.rows())))
                    : 0;
   // With and without a draw are two programs.
-  const uint64_t id = 2 * program.id + (program.draws.empty() ? 0 : 1);
+  const uint64_t id = 2 * program.id + (program.draws.rules.empty() ? 0 : 1);
   const absl::Status status =
       decode ? graphs_.Run(id, bucket_, step_.generation() + growths_, stream_,
                            run)

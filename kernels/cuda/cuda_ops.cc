@@ -147,14 +147,15 @@ absl::Status CudaBackend::Run(const Draw& op) {
   if (!inputs_are_set_) {
     CHELA_RETURN_IF_ERROR(Validate(op));
     if (op.num_rows == 0) return absl::OkStatus();
-    CHELA_RETURN_IF_ERROR(
-        step_.SetDraws({op.rules, static_cast<size_t>(op.num_rows)}, stream_));
+    CHELA_RETURN_IF_ERROR(step_.SetDraws(op.inputs, stream_));
   }
   if (op.num_rows == 0) return absl::OkStatus();
   const DrawRows rows = {.logits = op.logits,
                          .vocab = op.vocab,
                          .count = step_.logits_count(),
                          .rules = step_.draws(),
+                         .biases = step_.biases(),
+                         .counts = step_.counts(),
                          .tokens = op.tokens};
   return Check(
       LaunchDraw(rows, GridRows(op.num_rows), modern_, modern_, stream_),

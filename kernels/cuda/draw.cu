@@ -1,233 +1,219 @@
-// Tokens from logits.
-#include <cooperative_groups.h>
-
+// Tokens from logits: the order and the semantics of docs/sampling.md, the
+// precision of kernels/draw.h.
 #include <cfloat>
 #include <cmath>
 
-#include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/draw.h"
+#include "kernels/cuda/draw_search.cuh"
 #include "kernels/cuda/launch.h"
+#include "kernels/draw_weight.h"
 
 namespace chela::cuda {
 namespace {
 
-namespace cg = cooperative_groups;
-
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
-constexpr int kCluster = 8;  // blocks of a row; one where there are no clusters
-
-// Ids of a thread, a multiple of four: thread t of block b has the ids
-// [(b kThreads + t) n, ...). How they are cut, and so the order of the sums,
-// depends on the vocabulary alone.
-__host__ __device__ int IdsPerThread(int vocab) {
-  const int threads = kCluster * kThreads;
-  return ((vocab + threads - 1) / threads + 3) / 4 * 4;
-}
-
+// Ordered as the logits are: NaN as -inf, +inf as the largest float, -0 as 0.
 __device__ __forceinline__ float Usable(float logit) {
   if (isnan(logit)) return -INFINITY;
-  return fminf(logit, FLT_MAX);
+  return fminf(logit, FLT_MAX) + 0.0f;
+}
+__device__ __forceinline__ uint32_t KeyOf(float logit) {
+  const uint32_t bits = __float_as_uint(Usable(logit));
+  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+}
+__device__ __forceinline__ float LogitOf(uint32_t key) {
+  return __uint_as_float((key >> 31) != 0 ? key & 0x7fffffffu : ~key);
 }
 
-// The larger logit, of equal ones the lower id.
-struct Best {
-  float logit;
-  int id;
-  __device__ __forceinline__ void Take(float other, int other_id) {
-    if (other > logit || (other == logit && other_id < id)) {
-      logit = other;
-      id = other_id;
-    }
+template <typename T>
+__device__ Best FindBest(DrawShared& shared, const float* logits, int vocab) {
+  Best best;
+#pragma unroll 8
+  for (int i = T::Thread(); i < vocab; i += T::kThreads) {
+    best.Take(KeyOf(logits[i]), i);
   }
-};
-
-__device__ __forceinline__ Best WarpBest(Best mine) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
-    const float logit = __shfl_xor_sync(kWholeWarp, mine.logit, offset);
-    const int id = __shfl_xor_sync(kWholeWarp, mine.id, offset);
-    mine.Take(logit, id);
+    const uint32_t key = __shfl_xor_sync(kWholeWarp, best.key, offset);
+    const int id = __shfl_xor_sync(kWholeWarp, best.id, offset);
+    best.Take(key, id);
   }
-  return mine;
-}
-
-// What the blocks of a row tell each other.
-struct Shared {
-  Best best[kWarps];
-  double warp_sums[kWarps];
-  Best block_best;
-  double block_sum;
-  double ends[kThreads];  // the sum up to and with a thread's ids
-  int first;              // thread whose part passes the target
-};
-
-// `ranks` parts of a row: the blocks of its cluster, or one block that plays
-// them all, one after the other.
-template <bool kClusters>
-class Parts {
- public:
-  static __device__ __forceinline__ void Sync() {
-#if __CUDA_ARCH__ >= 900
-    if constexpr (kClusters) return cg::this_cluster().sync();
-#endif
-    __syncthreads();
-  }
-  static __device__ __forceinline__ Shared& Of(Shared* mine, int rank) {
-#if __CUDA_ARCH__ >= 900
-    if constexpr (kClusters) {
-      return *cg::this_cluster().map_shared_rank(mine, rank);
-    }
-#endif
-    return mine[rank];
-  }
-};
-
-struct Range {
-  int begin = 0;
-  int end = 0;
-};
-
-__device__ Range IdsOf(int vocab, int rank) {
-  const int part = IdsPerThread(vocab);
-  const int begin =
-      min((rank * kThreads + static_cast<int>(threadIdx.x)) * part, vocab);
-  return {begin, min(begin + part, vocab)};
-}
-
-__device__ void FindBest(const float* logits, int vocab, int rank,
-                         Shared& shared) {
-  const Range ids = IdsOf(vocab, rank);
-  Best mine = {-INFINITY, 0x7fffffff};
-  if (vocab % 4 == 0) {
-#pragma unroll 4
-    for (int i = ids.begin; i < ids.end; i += 4) {
-      const float4 four = *reinterpret_cast<const float4*>(logits + i);
-      mine.Take(Usable(four.x), i);
-      mine.Take(Usable(four.y), i + 1);
-      mine.Take(Usable(four.z), i + 2);
-      mine.Take(Usable(four.w), i + 3);
-    }
-  } else {
-    for (int i = ids.begin; i < ids.end; ++i) mine.Take(Usable(logits[i]), i);
-  }
-  mine = WarpBest(mine);
-  if (threadIdx.x % 32 == 0) shared.best[threadIdx.x / 32] = mine;
+  if (threadIdx.x % 32 == 0) shared.warp_best[threadIdx.x / 32] = best;
   __syncthreads();
   if (threadIdx.x == 0) {
-    for (int i = 1; i < kWarps; ++i) {
-      mine.Take(shared.best[i].logit, shared.best[i].id);
+    for (int i = 1; i < kDrawWarps; ++i) {
+      best.Take(shared.warp_best[i].key, shared.warp_best[i].id);
     }
-    shared.block_best = mine;
+    shared.block_best = best;
   }
+  T::Sync();
+  for (int i = 0; i < T::kSize; ++i) {
+    const Best other = T::Of(shared, i).block_best;
+    best.Take(other.key, other.id);
+  }
+  return best;
 }
 
-// A token's weight, 1 for all of them if all are banned.
-struct Weight {
+// A row as the rules that drop tokens see it.
+struct Row {
+  const float* logits;
+  int vocab;
   float max;
-  float scale;  // 1 / temperature
-  __device__ __forceinline__ float Of(float logit) const {
-    return max == -INFINITY ? 1.0f : expf((Usable(logit) - max) * scale);
+  bool all_banned;  // then all are equal
+  float factor;     // 1 / temperature
+  float quantum;    // weights are rounded to multiples of 1 / quantum
+  float min_weight;
+  Border by_logit;   // of top_k
+  Border by_weight;  // of top_p
+
+  __device__ __forceinline__ uint32_t LogitKey(int id) const {
+    return all_banned ? 0 : KeyOf(logits[id]);
+  }
+  __device__ __forceinline__ float Weight(int id) const {
+    if (all_banned) return 1.0f;
+    return DrawWeight((Usable(logits[id]) - max) * factor);
+  }
+  __device__ __forceinline__ uint64_t Rounded(float weight) const {
+    return __float2ull_rn(weight * quantum);
+  }
+  // What the token weighs after top_k, or after all rules.
+  __device__ __forceinline__ uint64_t InTopK(int id) const {
+    return by_logit.Keeps(LogitKey(id), id) ? Rounded(Weight(id)) : 0;
+  }
+  __device__ __forceinline__ uint64_t Kept(int id) const {
+    const float weight = Weight(id);
+    const bool kept = weight >= min_weight &&
+                      by_weight.Keeps(__float_as_uint(weight), id) &&
+                      by_logit.Keeps(LogitKey(id), id);
+    return kept ? Rounded(weight) : 0;
   }
 };
 
-__device__ void SumWeights(const float* logits, int vocab, int rank,
-                           const Weight& weight, Shared& shared) {
-  const Range ids = IdsOf(vocab, rank);
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  double upto = 0;
-#pragma unroll 4
-  for (int i = ids.begin; i < ids.end; ++i) upto += weight.Of(logits[i]);
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const double before = __shfl_up_sync(kWholeWarp, upto, offset);
-    if (lane >= offset) upto = before + upto;
-  }
-  if (lane == 31) shared.warp_sums[warp] = upto;
-  __syncthreads();
-  double before = 0;
-  for (int i = 0; i < warp; ++i) before += shared.warp_sums[i];
-  shared.ends[threadIdx.x] = before + upto;
-  if (threadIdx.x == kThreads - 1) shared.block_sum = before + upto;
-  if (threadIdx.x == 0) shared.first = kThreads;
+// The largest multiple of the quantum that is not above share * total.
+__device__ __forceinline__ uint64_t ShareOf(double share, uint64_t total) {
+  const double wanted = share * static_cast<double>(total);
+  return min(static_cast<uint64_t>(wanted), total - 1);
 }
 
-// Walks through the ids of the thread whose part passes `target`.
-__device__ int Walk(const float* logits, const Range& ids, double reached,
-                    double target, const Weight& weight) {
-  int token = ids.begin;
-  for (int i = ids.begin; i < ids.end; ++i) {
-    const float w = weight.Of(logits[i]);
-    if (w > 0) token = i;
-    reached += w;
-    if (reached > target) break;
+template <typename T>
+__device__ void KeepTopK(DrawShared& shared, int k, Row& row) {
+  row.by_logit = FindBorder<T, kTopKTies>(
+      shared, row.vocab, static_cast<uint64_t>(k),
+      [&](int id) { return row.LogitKey(id); }, [](int) { return uint64_t{1}; },
+      [](uint32_t) { return uint64_t{1}; });
+}
+
+template <typename T>
+__device__ void KeepTopP(DrawShared& shared, double p, Row& row) {
+  const auto value = [&](int id) { return row.InTopK(id); };
+  const uint64_t total = SumRow<T, kTopPTotal>(shared, row.vocab, value).total;
+  // At least p of the total, and the heaviest token in any case.
+  const double wanted = ceil(p * static_cast<double>(total));
+  const uint64_t goal =
+      min(max(static_cast<uint64_t>(wanted), uint64_t{1}), total);
+  row.by_weight = FindBorder<T, kTopPTies>(
+      shared, row.vocab, goal,
+      [&](int id) { return __float_as_uint(row.Weight(id)); }, value,
+      [&](uint32_t key) { return row.Rounded(__uint_as_float(key)); });
+}
+
+// *token: by the one thread that finds it.
+template <typename T>
+__device__ void DrawOne(DrawShared& shared, const DrawRule& rule,
+                        const float* logits, int vocab, float quantum,
+                        int32_t* token) {
+  const Best best = FindBest<T>(shared, logits, vocab);
+  if (isinf(rule.inverse_temperature)) {
+    if (T::Thread() == 0) *token = best.id;
+    return;
   }
-  return token;
+  Row row = {.logits = logits,
+             .vocab = vocab,
+             .max = LogitOf(best.key),
+             .all_banned = LogitOf(best.key) == -INFINITY,
+             .factor = rule.inverse_temperature,
+             .quantum = quantum,
+             .min_weight = rule.min_p,
+             .by_logit = {},
+             .by_weight = {}};
+  if (rule.top_k > 0 && rule.top_k < vocab) {
+    KeepTopK<T>(shared, rule.top_k, row);
+  }
+  if (rule.top_p < 1) KeepTopP<T>(shared, rule.top_p, row);
+  const auto value = [&](int id) { return row.Kept(id); };
+  const RowSum sum = SumRow<T, kToken>(shared, vocab, value);
+  int id = 0;
+  const bool found =
+      FindInWarp<T>(vocab, sum, ShareOf(rule.uniform, sum.total), value, &id);
+  if (found && threadIdx.x % 32 == 0) *token = id;
+}
+
+// The rules that change the logits of single tokens: in place, and what stood
+// there goes into the lists. Around the first-level cache, which other blocks'
+// writes do not reach.
+template <typename T>
+__device__ void ChangeLogits(const DrawRule& rule, const DrawRows& op,
+                             float* logits) {
+  TokenBias* const biases = op.biases + rule.first_bias;
+  for (int i = T::Thread(); i < rule.num_biases; i += T::kThreads) {
+    float* const logit = logits + biases[i].token;
+    const float before = __ldcg(logit);
+    __stcg(logit,
+           biases[i].bias == -INFINITY ? -INFINITY : before + biases[i].bias);
+    biases[i].bias = before;
+  }
+  if (rule.num_biases > 0) T::Sync();
+  TokenCount* const counts = op.counts + rule.first_count;
+  for (int i = T::Thread(); i < rule.num_counts; i += T::kThreads) {
+    float* const at = logits + counts[i].token;
+    const float before = __ldcg(at);
+    const double by = rule.repetition_penalty;
+    // Each penalty is rounded once, as on the host.
+    float logit = before;
+    if (by != 1) {
+      logit = static_cast<float>(logit > 0 ? logit / by : logit * by);
+    }
+    if (counts[i].generated > 0) {
+      logit = static_cast<float>(double{logit} - rule.presence_penalty);
+      logit = static_cast<float>(double{logit} -
+                                 rule.frequency_penalty * counts[i].generated);
+    }
+    __stcg(at, logit);
+    counts[i].in_prompt = __float_as_int(before);
+  }
+  if (rule.num_counts > 0) T::Sync();
+}
+
+template <typename T>
+__device__ void RestoreLogits(const DrawRule& rule, const DrawRows& op,
+                              float* logits) {
+  // In the order in which they were changed, backwards.
+  const TokenCount* const counts = op.counts + rule.first_count;
+  for (int i = T::Thread(); i < rule.num_counts; i += T::kThreads) {
+    __stcg(logits + counts[i].token, __int_as_float(counts[i].in_prompt));
+  }
+  if (rule.num_counts > 0 && rule.num_biases > 0) T::Sync();
+  const TokenBias* const biases = op.biases + rule.first_bias;
+  for (int i = T::Thread(); i < rule.num_biases; i += T::kThreads) {
+    __stcg(logits + biases[i].token, biases[i].bias);
+  }
 }
 
 template <bool kClusters>
-__global__ void __launch_bounds__(kThreads)
-    DrawTokens(const __grid_constant__ DrawRows op) {
-  using Row = Parts<kClusters>;
-  constexpr int kOwn = kClusters ? 1 : kCluster;  // parts of this block
-  __shared__ Shared shared[kOwn];
+__global__ void __launch_bounds__(kDrawThreads)
+    DrawTokens(const __grid_constant__ DrawRows op, float quantum) {
+  using T = Team<kClusters>;
+  __shared__ DrawShared shared;
   LetLaterStart();
   WaitForEarlier();
-  const int row = static_cast<int>(blockIdx.x) / (kClusters ? kCluster : 1);
-  const int rank = kClusters ? static_cast<int>(blockIdx.x) % kCluster : 0;
-  if (row >= *op.count) return;  // the whole cluster
-  const DrawRule rule = op.rules[row];
-  if (rule.temperature < 0) return;  // likewise
-  const float* logits = op.logits + int64_t{row} * op.vocab;
-
-  for (int i = 0; i < kOwn; ++i) {
-    FindBest(logits, op.vocab, rank + i, shared[i]);
-  }
-  Row::Sync();
-  Best best = {-INFINITY, 0x7fffffff};
-  for (int i = 0; i < kCluster; ++i) {
-    const Best other = Row::Of(shared, i).block_best;
-    best.Take(other.logit, other.id);
-  }
-  if (rule.temperature == 0) {
-    if (rank == 0 && threadIdx.x == 0) op.tokens[row] = best.id;
-    Row::Sync();  // the others may still read this block's
-    return;
-  }
-  const Weight weight = {best.logit, 1.0f / rule.temperature};
-  for (int i = 0; i < kOwn; ++i) {
-    SumWeights(logits, op.vocab, rank + i, weight, shared[i]);
-  }
-  Row::Sync();
-  double starts[kCluster + 1] = {};
-#pragma unroll
-  for (int i = 0; i < kCluster; ++i) {
-    starts[i + 1] = starts[i] + Row::Of(shared, i).block_sum;
-  }
-  const double target = rule.uniform * starts[kCluster];
-  // Rounding may leave the last sum at or below the target: then the best.
-  if (rank == 0 && threadIdx.x == 0 && !(starts[kCluster] > target)) {
-    op.tokens[row] = best.id;
-  }
-  Row::Sync();
-#pragma unroll
-  for (int part = 0; part < kCluster; ++part) {
-    if (kClusters && part != rank) continue;
-    if (!(starts[part] <= target && target < starts[part + 1])) continue;
-    Shared& own = shared[kClusters ? 0 : part];
-    // The last end is the next part's start, so that one thread is found.
-    const bool last = threadIdx.x == kThreads - 1;
-    if (last || starts[part] + own.ends[threadIdx.x] > target) {
-      atomicMin(&own.first, static_cast<int>(threadIdx.x));
-    }
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) == own.first) {
-      const double before = threadIdx.x == 0 ? 0 : own.ends[threadIdx.x - 1];
-      op.tokens[row] = Walk(logits, IdsOf(op.vocab, part),
-                            starts[part] + before, target, weight);
-    }
-  }
+  const int index = T::Row();
+  if (index >= *op.count) return;  // the whole cluster
+  const DrawRule rule = op.rules[index];
+  if (rule.inverse_temperature < 0) return;  // likewise
+  float* const logits = op.logits + int64_t{index} * op.vocab;
+  ChangeLogits<T>(rule, op, logits);
+  DrawOne<T>(shared, rule, logits, op.vocab, quantum, op.tokens + index);
+  T::Sync();  // nobody reads the logits or this block's memory any more
+  RestoreLogits<T>(rule, op, logits);
 }
 
 }  // namespace
@@ -236,13 +222,16 @@ cudaError_t LaunchDraw(const DrawRows& op, int32_t max_rows, bool clusters,
                        bool overlap, cudaStream_t stream) {
   LaunchShape shape;
   shape.grid =
-      dim3(static_cast<unsigned>(max_rows * (clusters ? kCluster : 1)));
-  shape.block = dim3(kThreads);
-  shape.cluster = clusters ? kCluster : 1;
+      dim3(static_cast<unsigned>(max_rows * (clusters ? kDrawCluster : 1)));
+  shape.block = dim3(kDrawThreads);
+  shape.cluster = clusters ? kDrawCluster : 1;
   shape.overlap = overlap;
   shape.stream = stream;
-  return clusters ? Launch(shape, DrawTokens<true>, op)
-                  : Launch(shape, DrawTokens<false>, op);
+  int bits = 0;
+  while ((int64_t{1} << bits) < op.vocab) ++bits;
+  const float quantum = std::ldexp(1.0f, 62 - bits);
+  return clusters ? Launch(shape, DrawTokens<true>, op, quantum)
+                  : Launch(shape, DrawTokens<false>, op, quantum);
 }
 
 }  // namespace chela::cuda

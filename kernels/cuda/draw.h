@@ -11,10 +11,13 @@ namespace chela::cuda {
 
 // Draw, with everything in device memory.
 struct DrawRows {
-  const float* logits = nullptr;  // [count, vocab]
+  float* logits = nullptr;  // [count, vocab]
   int32_t vocab = 0;
   const int32_t* count = nullptr;  // rows that exist
   const DrawRule* rules = nullptr;
+  // The rules' lists, which are overwritten.
+  TokenBias* biases = nullptr;
+  TokenCount* counts = nullptr;
   int32_t* tokens = nullptr;
 };
 cudaError_t LaunchDraw(const DrawRows& op, int32_t max_rows, bool clusters,

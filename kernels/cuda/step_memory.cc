@@ -16,6 +16,7 @@ constexpr size_t kCountsBytes = 16;
 constexpr size_t kLogitsCount = 1;
 constexpr size_t kRowCount = 2;
 constexpr int64_t kLeastRows = 8;
+constexpr size_t kLeastListEntries = 4096;
 
 }  // namespace
 
@@ -54,19 +55,39 @@ absl::Status StepMemory::Grow(int64_t rows) {
   if (!device.ok()) return device.status();
   device_ = *std::move(device);
   for (Staging& staging : staging_) {
-    absl::StatusOr<PinnedBuffer> memory = PinnedBuffer::Allocate(EndAt());
-    if (!memory.ok()) return memory.status();
-    if (staging.used) {
-      CHELA_RETURN_IF_ERROR(
-          CudaStatus(cudaEventSynchronize(staging.done), "wait for a copy"));
-    }
-    staging.memory = *std::move(memory);
-    staging.used = false;
-    if (staging.done == nullptr) {
-      CHELA_RETURN_IF_ERROR(CudaStatus(
-          cudaEventCreateWithFlags(&staging.done, cudaEventDisableTiming),
-          "make an event"));
-    }
+    CHELA_RETURN_IF_ERROR(Renew(staging, &staging.memory, EndAt()));
+    if (staging.done != nullptr) continue;
+    CHELA_RETURN_IF_ERROR(CudaStatus(
+        cudaEventCreateWithFlags(&staging.done, cudaEventDisableTiming),
+        "make an event"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepMemory::Renew(Staging& staging, PinnedBuffer* buffer,
+                               size_t bytes) {
+  absl::StatusOr<PinnedBuffer> memory = PinnedBuffer::Allocate(bytes);
+  if (!memory.ok()) return memory.status();
+  if (staging.used) {
+    CHELA_RETURN_IF_ERROR(
+        CudaStatus(cudaEventSynchronize(staging.done), "wait for a copy"));
+  }
+  *buffer = *std::move(memory);
+  staging.used = false;
+  return absl::OkStatus();
+}
+
+absl::Status StepMemory::GrowLists(size_t entries) {
+  if (entries <= list_capacity_) return absl::OkStatus();
+  list_capacity_ = std::bit_ceil(std::max(entries, kLeastListEntries));
+  ++generation_;
+  const size_t bytes =
+      list_capacity_ * (sizeof(TokenBias) + sizeof(TokenCount));
+  absl::StatusOr<DeviceBuffer> device = DeviceBuffer::Allocate(bytes);
+  if (!device.ok()) return device.status();
+  lists_ = *std::move(device);
+  for (Staging& staging : staging_) {
+    CHELA_RETURN_IF_ERROR(Renew(staging, &staging.lists, bytes));
   }
   return absl::OkStatus();
 }
@@ -81,20 +102,45 @@ absl::StatusOr<std::byte*> StepMemory::Stage() {
   return static_cast<std::byte*>(staging.memory.data());
 }
 
-absl::Status StepMemory::Send(std::byte* host, size_t offset, size_t bytes,
-                              cudaStream_t stream) {
+absl::Status StepMemory::Copy(const std::byte* host, std::byte* device,
+                              size_t bytes, cudaStream_t stream) {
   Staging& staging = staging_[next_];
   CHELA_RETURN_IF_ERROR(CudaStatus(
-      cudaMemcpyAsync(static_cast<std::byte*>(device_.data()) + offset,
-                      host + offset, bytes, cudaMemcpyHostToDevice, stream),
+      cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream),
       absl::StrCat("copy the ", bytes, " bytes of a step")));
   staging.used = true;
   return CudaStatus(cudaEventRecord(staging.done, stream), "record an event");
 }
 
+absl::Status StepMemory::Send(std::byte* host, size_t offset, size_t bytes,
+                              cudaStream_t stream) {
+  return Copy(host + offset, static_cast<std::byte*>(device_.data()) + offset,
+              bytes, stream);
+}
+
+absl::Status StepMemory::SendLists(const DrawInputs& draws,
+                                   cudaStream_t stream) {
+  if (draws.biases.empty() && draws.counts.empty()) return absl::OkStatus();
+  auto* const host = static_cast<std::byte*>(staging_[next_].lists.data());
+  auto* const device = static_cast<std::byte*>(lists_.data());
+  if (!draws.biases.empty()) {
+    std::copy(draws.biases.begin(), draws.biases.end(),
+              reinterpret_cast<TokenBias*>(host));
+    CHELA_RETURN_IF_ERROR(
+        Copy(host, device, draws.biases.size_bytes(), stream));
+  }
+  if (draws.counts.empty()) return absl::OkStatus();
+  std::copy(draws.counts.begin(), draws.counts.end(),
+            reinterpret_cast<TokenCount*>(host + CountsAt()));
+  return Copy(host + CountsAt(), device + CountsAt(), draws.counts.size_bytes(),
+              stream);
+}
+
 absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
                              cudaStream_t stream) {
   CHELA_RETURN_IF_ERROR(Grow(rows.rows));
+  CHELA_RETURN_IF_ERROR(GrowLists(
+      std::max(inputs.draws.biases.size(), inputs.draws.counts.size())));
   rows_ = rows.rows;
   decode_rows_ = 0;
   chunks_ = 0;
@@ -136,12 +182,13 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
             reinterpret_cast<int32_t*>(host + TokensAt()));
   std::copy(inputs.logits_rows.begin(), inputs.logits_rows.end(),
             reinterpret_cast<int32_t*>(host + LogitsAt()));
-  std::copy(inputs.draws.begin(), inputs.draws.end(),
+  std::copy(inputs.draws.rules.begin(), inputs.draws.rules.end(),
             reinterpret_cast<DrawRule*>(host + DrawsAt()));
   const size_t used =
       chunks_ == 0 ? ChunksAt()
                    : ChunksAt() + static_cast<size_t>(chunks_) * sizeof(Chunk);
-  return Send(host, 0, used, stream);
+  CHELA_RETURN_IF_ERROR(Send(host, 0, used, stream));
+  return SendLists(inputs.draws, stream);
 }
 
 absl::Status StepMemory::SetTokens(std::span<const int32_t> tokens,
@@ -173,18 +220,22 @@ absl::Status StepMemory::SetLogitsRows(std::span<const int32_t> rows,
   return Send(*host, LogitsAt(), rows.size_bytes(), stream);
 }
 
-absl::Status StepMemory::SetDraws(std::span<const DrawRule> draws,
+absl::Status StepMemory::SetDraws(const DrawInputs& draws,
                                   cudaStream_t stream) {
-  CHELA_RETURN_IF_ERROR(CheckRoom(draws.size(), "draw"));
+  CHELA_RETURN_IF_ERROR(CheckRoom(draws.rules.size(), "draw"));
+  CHELA_RETURN_IF_ERROR(
+      GrowLists(std::max(draws.biases.size(), draws.counts.size())));
   const absl::StatusOr<std::byte*> host = Stage();
   if (!host.ok()) return host.status();
-  std::copy(draws.begin(), draws.end(),
+  std::copy(draws.rules.begin(), draws.rules.end(),
             reinterpret_cast<DrawRule*>(*host + DrawsAt()));
   reinterpret_cast<int32_t*>(*host)[kLogitsCount] =
-      static_cast<int32_t>(draws.size());
+      static_cast<int32_t>(draws.rules.size());
   CHELA_RETURN_IF_ERROR(
       Send(*host, kLogitsCount * sizeof(int32_t), sizeof(int32_t), stream));
-  return Send(*host, DrawsAt(), draws.size_bytes(), stream);
+  CHELA_RETURN_IF_ERROR(
+      Send(*host, DrawsAt(), draws.rules.size_bytes(), stream));
+  return SendLists(draws, stream);
 }
 
 DecodeRows StepMemory::decode() const {
@@ -202,6 +253,13 @@ const int32_t* StepMemory::logits_rows() const {
   return At<int32_t>(LogitsAt());
 }
 const DrawRule* StepMemory::draws() const { return At<DrawRule>(DrawsAt()); }
+TokenBias* StepMemory::biases() const {
+  return static_cast<TokenBias*>(lists_.data());
+}
+TokenCount* StepMemory::counts() const {
+  return reinterpret_cast<TokenCount*>(static_cast<std::byte*>(lists_.data()) +
+                                       CountsAt());
+}
 const int32_t* StepMemory::logits_count() const {
   return At<int32_t>(kLogitsCount * sizeof(int32_t));
 }

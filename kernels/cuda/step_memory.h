@@ -37,7 +37,7 @@ class StepMemory {
   struct Inputs {
     std::span<const int32_t> tokens;
     std::span<const int32_t> logits_rows;
-    std::span<const DrawRule> draws;
+    DrawInputs draws;
   };
 
   // Sorts the step's segments into decode rows and chunks and copies them;
@@ -48,7 +48,7 @@ class StepMemory {
   absl::Status SetLogitsRows(std::span<const int32_t> rows,
                              cudaStream_t stream);
   // One for each of the logits rows, whose number it sets.
-  absl::Status SetDraws(std::span<const DrawRule> draws, cudaStream_t stream);
+  absl::Status SetDraws(const DrawInputs& draws, cudaStream_t stream);
 
   int32_t rows() const { return rows_; }
   int32_t decode_rows() const { return decode_rows_; }
@@ -68,20 +68,31 @@ class StepMemory {
   const int32_t* logits_rows() const;
   const int32_t* logits_count() const;
   const DrawRule* draws() const;
+  // Null until a draw has any. Kernels may write there.
+  TokenBias* biases() const;
+  TokenCount* counts() const;
 
  private:
   // A host copy may be overwritten once its transfer is over; a few of them, so
   // that a step need not wait for the one before.
   struct Staging {
     PinnedBuffer memory;
+    PinnedBuffer lists;
     cudaEvent_t done = nullptr;
     bool used = false;
   };
   absl::Status Grow(int64_t rows);
+  // Room for that many biases and as many counts.
+  absl::Status GrowLists(size_t entries);
+  absl::Status Renew(Staging& staging, PinnedBuffer* buffer, size_t bytes);
   absl::StatusOr<std::byte*> Stage();
   absl::Status CheckRoom(size_t rows, const char* op) const;
   absl::Status Send(std::byte* host, size_t offset, size_t bytes,
                     cudaStream_t stream);
+  absl::Status Copy(const std::byte* host, std::byte* device, size_t bytes,
+                    cudaStream_t stream);
+  // The lists of the draws, through the staging that Stage gave last.
+  absl::Status SendLists(const DrawInputs& draws, cudaStream_t stream);
   template <typename T>
   const T* At(size_t offset) const {
     return reinterpret_cast<const T*>(
@@ -95,11 +106,14 @@ class StepMemory {
   size_t DrawsAt() const;
   size_t ChunksAt() const;
   size_t EndAt() const;
+  size_t CountsAt() const { return list_capacity_ * sizeof(TokenBias); }
 
   int64_t capacity_ = 0;     // rows that there is room for
   int64_t layout_rows_ = 0;  // rows that this step's lists are apart
   int64_t generation_ = 0;
   DeviceBuffer device_;
+  size_t list_capacity_ = 0;  // entries
+  DeviceBuffer lists_;        // biases, then counts
   std::array<Staging, 4> staging_;
   size_t next_ = 0;
   int32_t rows_ = 0;

@@ -16,8 +16,7 @@ Branch::Branch(const GenerateJob& job, const Tokenizer& tokenizer,
             job.start != nullptr && job.prompt.empty() ? job.start->text
                                                        : TextState()) {}
 
-GenerationDelta Branch::Sample(std::span<const float> logits) {
-  SampledToken token = sampler_.Sample(logits, generated_);
+GenerationDelta Branch::Add(SampledToken token) {
   last_token_ = token.token;
   sampler_.AddGenerated(last_token_);
   log_probability_ += token.logprob;

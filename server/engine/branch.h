@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 
 #include "models/sampler.h"
 #include "models/state_pool.h"
@@ -26,9 +25,9 @@ class Branch {
   Branch(const GenerateJob& job, const Tokenizer& tokenizer, int32_t index,
          Sampler sampler);
 
-  // Draws the next token from a row of logits; what it adds. Sets end(), if
-  // the token ends the text; the delta then holds all that was left.
-  GenerationDelta Sample(std::span<const float> logits);
+  // The next token was drawn; what it adds. Sets end(), if the token ends the
+  // text; the delta then holds all that was left.
+  GenerationDelta Add(SampledToken token);
   // Ends it from outside; the text that was held back.
   GenerationDelta Finish(FinishReason reason);
 

@@ -154,7 +154,8 @@ void CandidateScore::AppendTo(StepPlan& plan) {
   }
 }
 
-absl::Status CandidateScore::Deliver(std::span<const float> logits) {
+absl::Status CandidateScore::Deliver(const SequenceOutput& output) {
+  std::span<const float> logits = output.Here();
   if (reading_prefix()) return DeliverPrefix(logits, NextWork().rows);
   for (const Part& part : NextParts()) {
     DeliverPart(logits, part);

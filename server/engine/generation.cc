@@ -49,6 +49,7 @@ Generation::Generation(GenerateJob job, const Tokenizer& tokenizer,
 
 absl::Status Generation::OnAdmit(const Place& place) {
   StatePool& pool = place.pool;
+  model_ = &place.model;
   pool_ = &pool;
   while (static_cast<int32_t>(spare_slots_.size()) + 1 < job_.best_of) {
     absl::StatusOr<StatePool::Slot> slot = pool.Acquire();
@@ -66,7 +67,11 @@ absl::Status Generation::OnAdmit(const Place& place) {
   if (start.pending.has_value()) return absl::OkStatus();
   // The row that the pending token would have given.
   if (job_.prompt_logprobs >= 0) EmitPrompt(start.logits, 1, 0);
-  return reading() ? absl::OkStatus() : EndPrompt(start.logits);
+  if (reading()) return absl::OkStatus();
+  // Drawn where an uninterrupted text would have drawn it.
+  StepOutput output;
+  CHELA_RETURN_IF_ERROR(output.Put(*model_, start.logits));
+  return EndPrompt(SequenceOutput(output, 0, 1));
 }
 
 bool Generation::Ready(PrefixCache& prefixes, Clock::time_point now) {
@@ -124,6 +129,7 @@ void Generation::AppendTo(StepPlan& plan) {
       if (!branch.running()) continue;
       AddSegment(plan, SlotOf(branch), position_, {&branch.last_token(), 1},
                  LogitsOf::kLastRow);
+      PlanDraw(branch, plan);
     }
     return;
   }
@@ -134,35 +140,35 @@ void Generation::AppendTo(StepPlan& plan) {
              job_.prompt_logprobs >= 0 ? LogitsOf::kAllRows
              : last                    ? LogitsOf::kLastRow
                                        : LogitsOf::kNone);
+  if (last && job_.max_tokens > 0) PlanDraw(branches_.front(), plan);
 }
 
-absl::Status Generation::Deliver(std::span<const float> logits) {
+absl::Status Generation::Deliver(const SequenceOutput& output) {
   if (going_back()) {
-    turn_->Fed(logits);
+    turn_->Fed(output.Here());
     return going_back() ? absl::OkStatus() : Finish(last_end_.reason);
   }
-  if (reading()) return DeliverChunk(logits);
+  if (reading()) return DeliverChunk(output);
   ++position_;
-  return SampleAll(logits, /*first=*/false);
+  return SampleAll(output, /*first=*/false);
 }
 
-absl::Status Generation::DeliverChunk(std::span<const float> logits) {
+absl::Status Generation::DeliverChunk(const SequenceOutput& output) {
   const auto rows = static_cast<int32_t>(NextChunk().size());
   if (position_ >= prompt_begin()) metrics_.AddPromptTokens(rows, 0);
   if (job_.prompt_logprobs >= 0) {
-    EmitPrompt(logits, rows, position_ + 1 - prompt_begin());
+    EmitPrompt(output.Here(), rows, position_ + 1 - prompt_begin());
   }
   position_ += rows;
   CHELA_RETURN_IF_ERROR(prefix_reader_.Reached(position_, slot_));
   if (reading()) return absl::OkStatus();
-  const size_t with_logits = job_.prompt_logprobs >= 0 ? rows : 1;
-  return EndPrompt(logits.last(logits.size() / with_logits));
+  return EndPrompt(output.Row(output.rows() - 1));
 }
 
-absl::Status Generation::EndPrompt(std::span<const float> logits) {
+absl::Status Generation::EndPrompt(const SequenceOutput& last_row) {
   CHELA_RETURN_IF_ERROR(MakeBranches());
-  if (job_.max_tokens > 0) return SampleAll(logits, /*first=*/true);
-  turn_->Finish(logits);
+  if (job_.max_tokens > 0) return SampleAll(last_row, /*first=*/true);
+  turn_->Finish(last_row.Here());
   Branch& branch = branches_.front();
   Emit(branch, branch.Finish(FinishReason::kLength));
   metrics_.GenerationFinished(Name(FinishReason::kLength));
@@ -180,46 +186,6 @@ absl::Status Generation::MakeBranches() {
     branches_.back().slot = std::move(slot);
   }
   spare_slots_.clear();
-  return absl::OkStatus();
-}
-
-absl::Status Generation::SampleAll(std::span<const float> logits, bool first) {
-  const int32_t running = RunningBranches();
-  const size_t vocab = first ? logits.size() : logits.size() / running;
-  int32_t left = running;
-  for (Branch& branch : branches_) {
-    if (!branch.running()) continue;
-    const std::span<const float> row = logits.first(vocab);
-    GenerationDelta delta = branch.Sample(row);
-    if (turn_.has_value()) CHELA_RETURN_IF_ERROR(RecordTurn(branch, row));
-    if (!first) logits = logits.subspan(vocab);
-    ++generated_;
-    if (!branch.running()) {
-      metrics_.GenerationFinished(Name(branch.end()->reason));
-      last_choice_ = branch.index();
-      last_end_ = *branch.end();
-      if (--left > 0) {
-        delta.end = branch.end();
-        ReleaseSlot(branch);
-      }
-    }
-    Emit(branch, std::move(delta));
-  }
-  CountTokens(running, first);
-  if (left > 0 || going_back()) return absl::OkStatus();
-  return Finish(last_end_.reason);
-}
-
-absl::Status Generation::RecordTurn(const Branch& branch,
-                                    std::span<const float> logits) {
-  const TextStep& text = branch.text_step();
-  CHELA_RETURN_IF_ERROR(
-      turn_->Add(branch.last_token(), text, logits, *pool_, slot_));
-  if (branch.running()) return absl::OkStatus();
-  if (Turn::NeedsSpare(job_) && !branch.end()->stop.empty()) {
-    return turn_->GoBack(text.undecided_from, *pool_, slot_);
-  }
-  turn_->Finish(logits, text.after);
   return absl::OkStatus();
 }
 

@@ -39,7 +39,7 @@ class Generation : public Sequence {
   }
   Work NextWork() override;
   void AppendTo(StepPlan& plan) override;
-  absl::Status Deliver(std::span<const float> logits) override;
+  absl::Status Deliver(const SequenceOutput& output) override;
   void Close() override;
 
  protected:
@@ -70,15 +70,22 @@ class Generation : public Sequence {
 
   // A text that begins here: what an earlier prompt has left need not be read.
   absl::Status StartFromPrefix();
-  absl::Status DeliverChunk(std::span<const float> logits);
+  absl::Status DeliverChunk(const SequenceOutput& output);
   // The last row of the prompt: the branches and their first tokens.
-  absl::Status EndPrompt(std::span<const float> logits);
+  absl::Status EndPrompt(const SequenceOutput& last_row);
   // The prompt was read: a state and a sampler for each branch.
   absl::Status MakeBranches();
+  // Has the backend draw the branch's token from the row that was added last,
+  // if it can. That depends on the request alone, so that its tokens do not
+  // depend on what runs beside it.
+  void PlanDraw(const Branch& branch, StepPlan& plan) const;
   // One row for each branch that ran, or the prompt's last for all of them.
-  absl::Status SampleAll(std::span<const float> logits, bool first);
+  absl::Status SampleAll(const SequenceOutput& output, bool first);
+  // The branch's token of its row.
+  absl::StatusOr<SampledToken> Draw(const Branch& branch,
+                                    const SequenceOutput& output);
   // Of the only branch, whose state is kept.
-  absl::Status RecordTurn(const Branch& branch, std::span<const float> logits);
+  absl::Status RecordTurn(const Branch& branch, const SequenceOutput& output);
   // All branches have ended, and going back too.
   absl::Status Finish(FinishReason reason);
   // Gives its state back, if others run on.
@@ -94,6 +101,7 @@ class Generation : public Sequence {
   const GenerateJob job_;
   const Tokenizer& tokenizer_;
   const uint64_t beginning_hash_;
+  ChelaModel* model_ = nullptr;
   PrefixReader prefix_reader_;
   StatePool* pool_ = nullptr;
   std::vector<StatePool::Slot> spare_slots_;  // until there are branches

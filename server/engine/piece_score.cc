@@ -50,7 +50,8 @@ void PieceScore::AppendTo(StepPlan& plan) {
              LogitsOf::kAllRows);
 }
 
-absl::Status PieceScore::Deliver(std::span<const float> logits) {
+absl::Status PieceScore::Deliver(const SequenceOutput& output) {
+  const std::span<const float> logits = output.Here();
   for (int32_t row = 0; row < work_.rows; ++row) {
     CountScored(LogProbability(Row(logits, row), buffer_[row + 1]));
   }

@@ -126,7 +126,8 @@ absl::Status Replica::AdmitAssigned() {
   absl::Status status = prefixes_.FreeSlots(wanted);
   for (const AdmissionQueue::Entry& entry : ready) {
     if (status.ok() && !entry.sequence->ended()) {
-      status = entry.sequence->Admit({.pool = pool_, .prefixes = prefixes_});
+      status = entry.sequence->Admit(
+          {.model = model_, .pool = pool_, .prefixes = prefixes_});
     }
   }
   Adopt(std::move(ready));

@@ -14,6 +14,7 @@
 #include "server/engine/prefix_cache.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/sequence.h"
+#include "server/engine/step_output.h"
 
 namespace chela {
 
@@ -79,8 +80,8 @@ class Replica {
   int32_t reported_cached_ = -1;
   PrefixCache prefixes_;
   StepPlan plan_;
-  std::vector<float> logits_;            // grows to the largest step's rows
-  std::vector<int32_t> logits_rows_of_;  // of each planned sequence
+  StepOutput output_;
+  std::vector<size_t> logits_rows_of_;  // of each planned sequence
 
   std::thread thread_;  // last: it uses all of the above
 };

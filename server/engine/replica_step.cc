@@ -28,24 +28,23 @@ absl::Status Replica::RunStep(const std::vector<int32_t>& planned) {
   plan_.segments.clear();
   plan_.tokens.clear();
   plan_.logits_rows.clear();
+  plan_.draws.clear();
   logits_rows_of_.clear();
   for (const int32_t index : planned) {
     const size_t before = plan_.logits_rows.size();
     running_[index].sequence->AppendTo(plan_);
     running_[index].last_step = steps_;
-    logits_rows_of_.push_back(
-        static_cast<int32_t>(plan_.logits_rows.size() - before));
+    logits_rows_of_.push_back(plan_.logits_rows.size() - before);
   }
+  // A step without draws is another program; each row's part is the same.
+  if (!plan_.draws.any()) plan_.draws.clear();
   ++steps_;
-  const size_t wanted = plan_.logits_rows.size() * vocab_size_;
-  if (logits_.size() < wanted) logits_.resize(wanted);
 
   Metrics::Step step;
   step.sequences = static_cast<int32_t>(plan_.segments.size());
   step.tokens = static_cast<int32_t>(plan_.tokens.size());
   const Clock::time_point start = Clock::now();
-  CHELA_RETURN_IF_ERROR(
-      model_.Forward(plan_, pool_, std::span(logits_).first(wanted)));
+  CHELA_RETURN_IF_ERROR(output_.Run(model_, plan_, pool_));
   const Clock::time_point forwarded = Clock::now();
   CHELA_RETURN_IF_ERROR(DeliverStep(planned));
   (after_chunk_ ? step.prefill_seconds : step.decode_seconds) =
@@ -56,12 +55,12 @@ absl::Status Replica::RunStep(const std::vector<int32_t>& planned) {
 }
 
 absl::Status Replica::DeliverStep(const std::vector<int32_t>& planned) {
-  std::span<const float> rest(logits_);
+  size_t first = 0;
   for (size_t i = 0; i < planned.size(); ++i) {
-    const size_t size = static_cast<size_t>(logits_rows_of_[i]) * vocab_size_;
-    CHELA_RETURN_IF_ERROR(
-        running_[planned[i]].sequence->Deliver(rest.first(size)));
-    rest = rest.subspan(size);
+    const size_t rows = logits_rows_of_[i];
+    CHELA_RETURN_IF_ERROR(running_[planned[i]].sequence->Deliver(
+        SequenceOutput(output_, first, rows)));
+    first += rows;
   }
   return absl::OkStatus();
 }

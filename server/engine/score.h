@@ -72,7 +72,7 @@ class CandidateScore : public Score {
   int64_t queued_tokens() const override;
   Work NextWork() override;
   void AppendTo(StepPlan& plan) override;
-  absl::Status Deliver(std::span<const float> logits) override;
+  absl::Status Deliver(const SequenceOutput& output) override;
 
  protected:
   absl::Status OnAdmit(const Place& place) override;
@@ -129,7 +129,7 @@ class PieceScore : public Score {
   int64_t queued_tokens() const override { return stream().backlog(); }
   Work NextWork() override;
   void AppendTo(StepPlan& plan) override;
-  absl::Status Deliver(std::span<const float> logits) override;
+  absl::Status Deliver(const SequenceOutput& output) override;
 
  protected:
   absl::Status OnAdmit(const Place& place) override;

@@ -44,6 +44,7 @@ void Sequence::AddSegment(StepPlan& plan, const StatePool::Slot& slot,
                                    : segment.first_row;
   for (int32_t row = first_logits; row < end; ++row) {
     plan.logits_rows.push_back(row);
+    plan.draws.AddNone();
   }
   plan.tokens.insert(plan.tokens.end(), tokens.begin(), tokens.end());
   plan.segments.push_back(segment);

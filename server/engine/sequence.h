@@ -11,6 +11,7 @@
 #include "models/state_pool.h"
 #include "server/engine/request.h"
 #include "server/engine/scheduler.h"
+#include "server/engine/step_output.h"
 #include "server/metrics/metrics.h"
 
 namespace chela {
@@ -19,6 +20,7 @@ class PrefixCache;
 
 // What a device lends to the sequences that run on it.
 struct Place {
+  ChelaModel& model;
   StatePool& pool;
   PrefixCache& prefixes;
 };
@@ -64,12 +66,12 @@ class Sequence {
   absl::Status Admit(const Place& place);
   // What it would do next: the same until it did it. May End it.
   virtual Work NextWork() = 0;
-  // Adds the work that NextWork named: one segment, and the rows whose logits
-  // it needs.
+  // Adds the work that NextWork named: segments, and the rows whose logits it
+  // needs or whose tokens the backend may draw.
   virtual void AppendTo(StepPlan& plan) = 0;
-  // The forward pass was run. logits: [the rows asked for, vocab]. An error is
-  // a device fault.
-  virtual absl::Status Deliver(std::span<const float> logits) = 0;
+  // The forward pass was run; `output`: of the rows asked for. An error is a
+  // device fault.
+  virtual absl::Status Deliver(const SequenceOutput& output) = 0;
 
   // Gives the slots back. Later calls are without effect.
   void End(FinishReason reason, absl::Status status);
@@ -79,6 +81,7 @@ class Sequence {
 
  protected:
   enum class LogitsOf { kNone, kLastRow, kAllRows };
+  // Without draws: the logits come to the host.
   static void AddSegment(StepPlan& plan, const StatePool::Slot& slot,
                          int64_t position, std::span<const int32_t> tokens,
                          LogitsOf logits);

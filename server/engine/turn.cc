@@ -96,21 +96,19 @@ void Turn::Finish(std::span<const float> logits, const TextState& text) {
   text_ = text;
 }
 
-absl::Status Turn::Add(int32_t token, const TextStep& text,
-                       std::span<const float> logits, StatePool& pool,
-                       const StatePool::Slot& slot) {
+bool Turn::Add(int32_t token, const TextStep& text) {
   fed_ = static_cast<int64_t>(drawn_.size());
   drawn_.push_back({token, text.cut, text.bytes});
   kept_ = fed_ + 1;
-  if (!spare_.valid() || EndsBefore(fed_, text.undecided_from)) {
-    return absl::OkStatus();
-  }
+  if (!spare_.valid() || EndsBefore(fed_, text.undecided_from)) return false;
   // A stop may start in this token. If it starts in an earlier one, the state
   // before that one or an even earlier one is held: what is undecided only
   // ever moves forward.
-  if (fed_ > 0 && !EndsBefore(fed_ - 1, text.undecided_from)) {
-    return absl::OkStatus();
-  }
+  return fed_ == 0 || EndsBefore(fed_ - 1, text.undecided_from);
+}
+
+absl::Status Turn::Hold(const TextStep& text, std::span<const float> logits,
+                        StatePool& pool, const StatePool::Slot& slot) {
   held_ = fed_;
   held_logits_.assign(logits.begin(), logits.end());
   held_text_ = text.before;

@@ -51,10 +51,12 @@ class Turn {
   }
   void SetSpare(StatePool::Slot spare) { spare_ = std::move(spare); }
 
-  // A token was drawn from `logits`; `slot` holds all tokens before it.
-  absl::Status Add(int32_t token, const TextStep& text,
-                   std::span<const float> logits, StatePool& pool,
-                   const StatePool::Slot& slot);
+  // A token was drawn. True if the text may later end before it: then Hold.
+  bool Add(int32_t token, const TextStep& text);
+  // Keeps `slot`, which holds all tokens before the last one that was added,
+  // and the logits that it was drawn from.
+  absl::Status Hold(const TextStep& text, std::span<const float> logits,
+                    StatePool& pool, const StatePool::Slot& slot);
 
   // No more tokens: the last one was drawn from these logits, or the next one
   // would be if there is none. `text`: after it; of no token, what it was.

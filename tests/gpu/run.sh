@@ -49,7 +49,7 @@ CHELA_TEST_GPUS=$(nvidia-smi --list-gpus | wc -l) CHELA_TEST_DEVICE=cuda \
   check replicas ./engine_test --gtest_filter='EngineReplicas*'
 # Other pieces of a prompt give other bits of a 16-bit model here; float32
 # models keep theirs.
-CHELA_TEST_DEVICE=cuda check models ./models_test --gtest_filter='*WarmUp*:*DeviceInvariance*:*ModelTwin*:*ReferenceLogits*:*ForwardTest*:*LongTest*:*ModelInvariance*F32'
+CHELA_TEST_DEVICE=cuda check models ./models_test --gtest_filter='*WarmUp*:*DeviceInvariance*:*ModelTwin*:*ReferenceLogits*:*ForwardTest*:*LongTest*:*ModelInvariance*F32:*DrawRules*cuda*'
 if [[ -f $root/models/chela-demo/model-00001-of-00005.safetensors ]]; then
   CHELA_TEST_DEVICE=cuda check demo ./models_test --gtest_filter='DemoModel*'
 fi
@@ -58,18 +58,27 @@ if command -v compute-sanitizer >/dev/null; then
     --gtest_filter='*cuda*:-*WhenMemoryIsFull*'
   check racecheck compute-sanitizer --tool racecheck --error-exitcode 9 \
     ./kernels_test --gtest_filter='*Attention*cuda*:*Draw*cuda*:*Gated*cuda*'
+  check draw-memcheck compute-sanitizer --error-exitcode 9 ./models_test \
+    --gtest_filter='*DrawRules*cuda*'
+  check draw-racecheck compute-sanitizer --tool racecheck --error-exitcode 9 \
+    ./models_test --gtest_filter='*DrawRules*cuda*:-*HostDraws*'
 fi
 
-# start_server LOG [ENVIRONMENT...]: a ready server on the GPU as $server, $target.
-start_server() {
-  local log=$1
-  shift
-  ours env "$@" ./chela-server \
-    --model "$root/tests/data/reference/hierarchical_b16_s3" \
-    --device cuda --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 \
-    >"$log" 2>&1 &
-  server=$!
+# start LOG MODEL [FLAGS...]: a ready server on the GPU as $server, $target. With
+# $fault_file it loses its GPU when there is something in that file.
+server=
+target=
+fault_file=
+start() {
+  local log=$1 model=$2
+  shift 2
+  local lose=()
+  [[ -n $fault_file ]] && lose=(CHELA_DEVICE_FAULT_FILE="$fault_file"
+    LD_PRELOAD="$PWD/libchela_device_fault.so")
   target=
+  ours env "${lose[@]}" ./chela-server --model "$model" --device cuda \
+    --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 "$@" >"$log" 2>&1 &
+  server=$!
   for _ in $(seq 100); do
     target=$(sed -nE 's/.*listening on ([^ ]+) \(gRPC\).*/\1/p' "$log" |
       head -n 1)
@@ -82,23 +91,25 @@ start_server() {
     sleep 0.1
   done
 }
-
-# Asked by a real client.
-serve() {
-  start_server "$out/server.log"
-  ours ./chela-cli info --target "$target" --json >"$out/info.json" || failed=1
-  ours ./chela-cli generate --target "$target" --prompt "The sea" \
-    --max-tokens 64 --ignore-eos --seed 7 --json >"$out/generate.json" || failed=1
+stop() {
   kill -TERM "$server"
   wait "$server" || failed=1
-  echo "server  $(cat "$out/generate.json")"
 }
-serve
+
+# Asked by a real client.
+tiny=$root/tests/data/reference/hierarchical_b16_s3
+start "$out/server.log" "$tiny"
+ours ./chela-cli info --target "$target" --json >"$out/info.json" || failed=1
+ours ./chela-cli generate --target "$target" --prompt "The sea" \
+  --max-tokens 64 --ignore-eos --seed 7 --json >"$out/generate.json" || failed=1
+stop
+echo "server  $(cat "$out/generate.json")"
 
 # The GPU is lost while a client streams: an error for him, the exit code 1.
 lose_device() {
-  start_server "$out/lost.log" CHELA_DEVICE_FAULT_FILE="$work/fault" \
-    LD_PRELOAD="$PWD/libchela_device_fault.so"
+  fault_file=$work/fault
+  start "$out/lost.log" "$tiny"
+  fault_file=
   ours timeout 60 ./chela-cli generate --target "$target" --prompt x \
     --max-tokens 60000 --ignore-eos >/dev/null 2>"$out/lost-client.log" &
   local client=$!
@@ -127,6 +138,20 @@ measure engine-350m --size 350m --batch 1,8,32,64,128 --position 1024 \
 measure engine-350m-far --size 350m --batch 1 --position 8192,65536,262144 \
   --prefill 0 --seconds 0.5
 measure engine-1.3b --size 1.3b --batch 1,8 --prefill 0 --seconds 0.5
+# The same served over loopback, after a round that records the step's graphs.
+if python3 -c 'import numpy' 2>/dev/null; then
+  python3 "$root/tests/gpu/random_checkpoint.py" "$work/350m" --size 350m
+  start "$out/serve.log" "$work/350m" --max-sequences 256 --prefix-cache-bytes 0
+  for streams in 64 256; do
+    load=(--target "$target" --concurrency "$streams" --prompt-tokens 16)
+    ours timeout 60 ./chela-bench serve "${load[@]}" --requests "$streams" \
+      --max-tokens 32 >/dev/null || failed=1
+    ours timeout 60 ./chela-bench serve "${load[@]}" \
+      --requests $((2 * streams)) --max-tokens 512 \
+      --json "$out/serve-350m-$streams.json" || failed=1
+  done
+  stop
+fi
 # The peer in the same run, if the host has PyTorch.
 if python3 -c 'import torch' 2>/dev/null; then
   if timeout 300 python3 "$root/tests/gpu/pytorch_peer.py" --size 350m \

@@ -171,13 +171,21 @@ ScoreStream::End WaitFor(const ScoreStream& stream) {
   return stream.Result().value_or(ScoreStream::End());
 }
 
+bool DrawsByDefault() { return std::getenv("CHELA_TEST_DRAWS") != nullptr; }
+
 Rig::Rig(const RigOptions& options, bool start)
     : prefix_store(options.prefix_store) {
   const std::string& directory = Checkpoint(options).directory();
   const auto make = [&](int32_t index) {
     RigDevice device;
-    device.backend = std::make_unique<HookedBackend>(
-        Must(MakeBackend(DeviceOptions(options.threads, index))));
+    std::unique_ptr<Backend> made =
+        Must(MakeBackend(DeviceOptions(options.threads, index)));
+    if (options.draws && !made->draws_tokens()) {
+      auto with_draws = std::make_unique<DrawingBackend>(std::move(made));
+      if (index == 0) drawing = with_draws.get();
+      made = std::move(with_draws);
+    }
+    device.backend = std::make_unique<HookedBackend>(std::move(made));
     auto weights = Must(Weights::Load(*device.backend, directory));
     device.model = Must(ChelaModel::Create(*device.backend, std::move(weights),
                                            options.limits.max_batch_tokens));

@@ -18,6 +18,7 @@
 #include "server/engine/score_stream.h"
 #include "server/engine/token_stream.h"
 #include "tests/server/hooked_backend.h"
+#include "tests/support/drawing_backend.h"
 
 namespace chela::test_support {
 
@@ -88,6 +89,9 @@ ScoreStream::End WaitFor(const ScoreStream& stream);
 // Waits until `condition` holds; fails the test after some seconds.
 bool Eventually(const std::function<bool()>& condition);
 
+// CHELA_TEST_DRAWS: the same tests on a backend that draws tokens.
+bool DrawsByDefault();
+
 struct RigOptions {
   int32_t slots = 4;
   EngineLimits limits = {};
@@ -97,6 +101,7 @@ struct RigOptions {
   bool large_states = false;
   int32_t replicas = 1;                 // each with `slots`
   PrefixStore* prefix_store = nullptr;  // of the first
+  bool draws = DrawsByDefault();        // whether the backend draws tokens
 };
 
 // A device with the tiny model on it.
@@ -129,6 +134,7 @@ class Rig {
   std::vector<EngineDevice> Devices() const;
 
   std::unique_ptr<HookedBackend> backend;  // of the first device
+  DrawingBackend* drawing = nullptr;       // inside it, if the rig added it
   std::unique_ptr<ChelaModel> model;
   std::unique_ptr<StatePool> pool;
   PrefixStore* const prefix_store;

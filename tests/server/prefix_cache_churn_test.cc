@@ -74,7 +74,7 @@ TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
   FakePrefixStore store;
   if (GetParam().store) {
     store.LoseEveryThird();
-    options.limits.prefix_store = &store;
+    options.prefix_store = &store;
     options.limits.prefix_store_bytes = 6 * kFileBytes;
     // For the tokens of all prompts.
     options.limits.prefix_cache_bytes = 9 * slot_bytes;

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
-#include "models/philox.h"
 #include "server/tools/bench/host.h"
 
 namespace chela::bench {
@@ -64,8 +63,7 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
   }
   const int32_t rows = std::max(options.max_batch, options.base_batch);
   for (int32_t row = 0; row < rows; ++row) {
-    SamplingParams params;
-    params.temperature = options.temperature;
+    SamplingParams params = options.sampling;
     params.seed = static_cast<uint64_t>(row);
     workload->samplers_.emplace_back(params);
   }
@@ -196,10 +194,11 @@ absl::Status DecodeWorkload::RunStep(Copy& copy, Place& place,
 absl::Status DecodeWorkload::StepWithDraws(Copy& copy, Place& place,
                                            std::span<float> logits) {
   const size_t rows = place.plan.tokens.size();
-  place.plan.draws.resize(rows);
+  DrawPlan& draws = place.plan.draws;
+  draws.clear();
   for (size_t row = 0; row < rows; ++row) {
-    place.plan.draws[row] = {static_cast<float>(options_.temperature),
-                             UniformDraw(row, 0, place.step)};
+    draws.AddNone();
+    draws.rules.back() = *samplers_[row].RuleOf(place.step, draws);
   }
   drawn_.resize(rows);
   CHELA_RETURN_IF_ERROR(

@@ -30,7 +30,7 @@ struct WorkloadOptions {
   int32_t base_batch = 0;   // of the base set, see DecodeWorkload
   int32_t max_chunk = 256;  // tokens of a prefill step
   int32_t max_copies = 64;  // of the weights, see DecodeWorkload
-  double temperature = 1;   // of the sampler
+  SamplingParams sampling;  // of all sequences, but for the seed
   bool stages = false;      // takes the time of each op; CPU only
 };
 

@@ -68,7 +68,7 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> Load(
       *std::max_element(options.batches.begin(), options.batches.end());
   workload.max_chunk = static_cast<int32_t>(
       *std::max_element(options.chunks.begin(), options.chunks.end()));
-  workload.temperature = options.temperature;
+  workload.sampling = options.sampling;
   workload.stages = options.stages;
   if (options.in_turn) workload.base_batch = options.batches.front();
   return DecodeWorkload::Create(workload);

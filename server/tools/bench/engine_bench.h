@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "kernels/backend.h"
 #include "models/model_config.h"
+#include "models/sampling_params.h"
 #include "server/tools/bench/output.h"
 
 namespace chela::bench {
@@ -29,7 +30,7 @@ struct EngineBenchOptions {
   bool onednn = false;        // prefill beside oneDNN's products
   int32_t periods = 1;        // of the long convolution, timed at least
   BackendOptions backend;
-  double temperature = 1;
+  SamplingParams sampling;
   double seconds = 0.5;  // of each half of a pair, at least
   int32_t pairs = 7;
 };

@@ -116,9 +116,15 @@ CLI::App* AddEngine(CLI::App& app, chela::bench::EngineBenchOptions& options) {
                    "as many steps as the pairs hold")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
-  command->add_option("--temperature", options.temperature, "Of the sampler")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
+  const auto rule = [command](const char* name, auto& value, double most) {
+    command->add_option(name, value, "Of the sampler")
+        ->check(CLI::Range(0.0, most))
+        ->capture_default_str();
+  };
+  rule("--temperature", options.sampling.temperature, 100);
+  rule("--top-k", options.sampling.top_k, 1e9);
+  rule("--top-p", options.sampling.top_p, 1);
+  rule("--min-p", options.sampling.min_p, 1);
   command
       ->add_option("--seconds", options.seconds,
                    "Of each half of a pair (steps, read test), at least")

@@ -7,19 +7,19 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/backend.h"
+#include "kernels/forwarding_backend.h"
 #include "nlohmann/json.hpp"
 
 namespace chela::bench {
 
-// A backend that hands everything to another one and takes the time of each op
-// of a step. For backends whose ops have run when Run returns: the CPU's.
+// A backend that takes the time of each op of a step that another one runs. For
+// backends whose ops have run when Run returns: the CPU's.
 //
 // Threads: as the backend.
-class StageTimer final : public Backend {
+class StageTimer final : public ForwardingBackend {
  public:
   explicit StageTimer(std::unique_ptr<Backend> backend)
-      : backend_(std::move(backend)) {}
+      : ForwardingBackend(std::move(backend)) {}
 
   // Ends a step that took `seconds` in all, and `sampling` of them after its
   // ops. Ops since the step before count for this one. Steps of one `phase` do
@@ -36,34 +36,7 @@ class StageTimer final : public Backend {
   // "other" is what lies between the ops, "step" all of it.
   nlohmann::json ToJson() const;
 
-  BackendInfo Info() const override { return backend_->Info(); }
-  int64_t FreeBytes() const override { return backend_->FreeBytes(); }
-  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
-    return backend_->Allocate(bytes);
-  }
-  absl::Status Upload(const void* host, void* device, size_t bytes) override {
-    return backend_->Upload(host, device, bytes);
-  }
-  absl::Status Download(const void* device, void* host, size_t bytes) override {
-    return backend_->Download(device, host, bytes);
-  }
-  absl::Status Copy(const void* from, void* to, size_t bytes) override {
-    return backend_->Copy(from, to, bytes);
-  }
-  absl::Status Clear(void* device, size_t bytes) override {
-    return backend_->Clear(device, bytes);
-  }
-  absl::StatusOr<std::unique_ptr<Matrix>> Pack(
-      std::span<const MatrixPart> parts, int64_t cols, DType dtype) override {
-    return backend_->Pack(parts, cols, dtype);
-  }
-  absl::StatusOr<std::unique_ptr<ExplicitKernel>> MakeExplicitKernel(
-      const float* kernel, int32_t width, int64_t length) override {
-    return backend_->MakeExplicitKernel(kernel, width, length);
-  }
-  absl::Status BeginStep(const StepRows& rows) override {
-    return backend_->BeginStep(rows);
-  }
+  using ForwardingBackend::Run;
   absl::Status Run(const Embedding& op) override {
     return Timed(kEmbedding, op);
   }
@@ -107,14 +80,13 @@ class StageTimer final : public Backend {
   template <typename Op>
   absl::Status Timed(Stage stage, const Op& op) {
     const auto start = std::chrono::steady_clock::now();
-    absl::Status status = backend_->Run(op);
+    absl::Status status = backend().Run(op);
     const std::chrono::duration<double> elapsed =
         std::chrono::steady_clock::now() - start;
     current_[stage] += elapsed.count();
     return status;
   }
 
-  const std::unique_ptr<Backend> backend_;
   Times current_ = {};
   std::vector<Times> steps_;
   std::vector<double> totals_;  // of the same steps
