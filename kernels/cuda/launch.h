@@ -1,15 +1,66 @@
-#pragma once
-#include "cuda_runtime.h"
+#ifndef CHELA_KERNELS_CUDA_LAUNCH_H_
+#define CHELA_KERNELS_CUDA_LAUNCH_H_
+
+#include <cuda_runtime.h>
+
+#include <utility>
+
 namespace chela::cuda {
-struct LaunchShape { dim3 grid, block; size_t shared_bytes=0; cudaStream_t stream=nullptr; };
-inline unsigned Blocks(int64_t a,int64_t b){ return (unsigned)((a+b-1)/b); }
-template<typename K,typename...A> int Launch(const LaunchShape& s, K k, const A&... a){
-  gridDim=s.grid;
-  for(unsigned z=0;z<s.grid.z;z++)for(unsigned y=0;y<s.grid.y;y++)for(unsigned x=0;x<s.grid.x;x++){
-    std::barrier<> b(s.block.x); bar=&b;
-    std::vector<std::thread> ts;
-    for(unsigned t=0;t<s.block.x;t++) ts.emplace_back([&,t]{ threadIdx=dim3(t,0,0); threadIdx.y=threadIdx.z=0; blockIdx.x=x;blockIdx.y=y;blockIdx.z=z; k(a...); b.arrive_and_drop(); });
-    for(auto&t:ts)t.join();
+
+// How a kernel is launched on this backend's stream.
+struct LaunchShape {
+  dim3 grid;
+  dim3 block;
+  size_t shared_bytes = 0;
+  // Blocks of a cluster along x; 1: no cluster (and on devices before 9.0).
+  int cluster = 1;
+  // May start before the kernel in front of it has ended (programmatic
+  // dependent launch, 9.0 and newer). The kernel calls WaitForEarlier before it
+  // reads what that one wrote, and before it writes anything.
+  bool overlap = false;
+  cudaStream_t stream = nullptr;
+};
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t Launch(const LaunchShape& shape, void (*kernel)(Parameters...),
+                   Arguments&&... arguments) {
+  if (shape.grid.x == 0 || shape.grid.y == 0) return cudaSuccess;
+  if (shape.shared_bytes > 8 * 1024) {  // 48 KiB with a kernel's own
+    const cudaError_t error =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shape.shared_bytes));
+    if (error != cudaSuccess) return error;
   }
-  return 0; }
+  cudaLaunchAttribute attributes[2];
+  unsigned count = 0;
+  if (shape.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count].val.clusterDim.x = static_cast<unsigned>(shape.cluster);
+    attributes[count].val.clusterDim.y = 1;
+    attributes[count].val.clusterDim.z = 1;
+    ++count;
+  }
+  if (shape.overlap) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count].val.programmaticStreamSerializationAllowed = 1;
+    ++count;
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = shape.stream;
+  config.attrs = attributes;
+  config.numAttrs = count;
+  return cudaLaunchKernelEx(&config, kernel,
+                            std::forward<Arguments>(arguments)...);
 }
+
+inline unsigned Blocks(int64_t items, int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_LAUNCH_H_
