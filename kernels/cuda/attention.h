@@ -14,7 +14,7 @@ namespace chela::cuda {
 
 // The linear attention of decode rows: one read and one write of each state.
 //
-// Order of the sums, the same in decode and in chunks: a column of o adds keys
+// Order of the sums: a column of o adds keys
 // 4 g .. 4 g + 3 (and 64 further on, 128 ..) in one thread, then g = 0 .. 15 in
 // order; the norm adds the squares of 64 columns by one warp's tree, then those
 // tiles in an order that the width alone decides.
@@ -23,10 +23,24 @@ cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          int32_t processors, bool clusters, bool overlap,
                          cudaStream_t stream);
 
-// The same for chunks, token after token.
-cudaError_t LaunchChunks(const LinearAttention& op, const Chunk* chunks,
-                         int32_t count, int32_t longest, bool clusters,
+// Chunks: up to 64 keys a head in blocks of 64 tokens (attention_blocks.cu),
+// wider heads token after token.
+//
+inline constexpr int32_t kBlockKeys = 64;  // of a head at most
+
+// Working memory of the blocks; not needed by wider heads.
+struct ChunkScratch {
+  float* queries = nullptr;  // [rows of the step, heads, 64]: phi(q)
+  float* keys = nullptr;     // likewise, phi(k)
+  float* states = nullptr;   // [groups of the step, heads, key_dim, value_dim]
+};
+bool InBlocks(const LinearAttention& op);
+cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
+                         const ChunkList& chunks, bool clusters,
                          cudaStream_t stream);
+// The blocks alone: o before its norm and gate, and the states.
+cudaError_t LaunchBlocks(const LinearAttention& op, const ChunkScratch& scratch,
+                         const ChunkList& chunks, cudaStream_t stream);
 
 // out[row] = table[token of row] * multiplier; `tokens` in device memory.
 // `count` is the number of rows that exist, at most max_rows. The first kernel

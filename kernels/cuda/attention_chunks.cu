@@ -11,16 +11,15 @@ namespace {
 
 constexpr int kTokens = 8;  // between two barriers
 
-// A block owns one tile of 64 value columns of one head of one chunk and walks
-// through its tokens, kTokens between barriers. Up to 64 keys the state stays
-// in registers; wider heads pass it through memory at every token.
+// Heads of more than 64 keys: a block owns one tile of 64 value columns of one
+// head of one chunk and walks through its tokens, kTokens between barriers. The
+// state passes through memory at every token.
 //
 // Leaves o, which GateChunks norms and gates, since a head's columns lie in
 // several blocks.
-template <bool kInRegisters>
 __global__ void __launch_bounds__(kTileThreads)
-    AttentionChunks(const __grid_constant__ LinearAttention op,
-                    const Chunk* chunks) {
+    WideHeads(const __grid_constant__ LinearAttention op,
+              const Chunk* chunks) {
   extern __shared__ float memory[];
   __shared__ float parts[kTokens][kKeyGroups][kTileColumns];
   __shared__ float w_of[kTokens][kTileColumns];
@@ -44,9 +43,6 @@ __global__ void __launch_bounds__(kTileThreads)
                        int64_t{head} * op.key_dim * op.value_dim;
   const float decay = op.decay == nullptr ? 1.0f : op.decay[head];
   const bool fresh = chunk.position == 0;
-  StateTile tile = {};
-  if (kInRegisters && !fresh) tile = shape.Load(state);
-
   for (int first = 0; first < chunk.rows; first += kTokens) {
     const int count = min(kTokens, chunk.rows - first);
     for (int i = thread; i < count * op.key_dim; i += kTileThreads) {
@@ -75,9 +71,8 @@ __global__ void __launch_bounds__(kTileThreads)
       float sums[4] = {};
       for (int key = 0; key < op.key_dim; key += kTileKeys) {
         shape.first_key = key + 4 * g;
-        if (!kInRegisters) {
-          tile = fresh && first + token == 0 ? StateTile{} : shape.Load(state);
-        }
+        StateTile tile =
+            fresh && first + token == 0 ? StateTile{} : shape.Load(state);
         float keys[4];
         float queries[4];
 #pragma unroll
@@ -88,7 +83,7 @@ __global__ void __launch_bounds__(kTileThreads)
           queries[i] = in ? q_of[at] : 0.0f;
         }
         Advance(tile, decay, keys, queries, w, sums);
-        if (!kInRegisters) shape.Store(tile, state);
+        shape.Store(tile, state);
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) parts[token][g][4 * c + j] = sums[j];
@@ -108,10 +103,6 @@ __global__ void __launch_bounds__(kTileThreads)
     }
     // The next round's loads touch neither parts nor what is read from them
     // before its first barrier.
-  }
-  if (kInRegisters) {
-    shape.first_key = 4 * g;
-    shape.Store(tile, state);
   }
 }
 
@@ -163,26 +154,31 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-cudaError_t LaunchChunks(const LinearAttention& op, const Chunk* chunks,
-                         int32_t count, int32_t longest, bool clusters,
+bool InBlocks(const LinearAttention& op) { return op.key_dim <= kBlockKeys; }
+
+cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
+                         const ChunkList& chunks, bool clusters,
                          cudaStream_t stream) {
   LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(op.heads * ValueTiles(op.value_dim)),
-                    static_cast<unsigned>(count));
-  shape.block = dim3(kTileThreads);
-  shape.shared_bytes =
-      static_cast<size_t>(2 * kTokens) * op.key_dim * sizeof(float);
   shape.stream = stream;
-  const cudaError_t error =
-      op.key_dim <= kTileKeys
-          ? Launch(shape, AttentionChunks<true>, op, chunks)
-          : Launch(shape, AttentionChunks<false>, op, chunks);
+  cudaError_t error = cudaSuccess;
+  if (InBlocks(op)) {
+    error = LaunchBlocks(op, scratch, chunks, stream);
+  } else {
+    shape.grid =
+        dim3(static_cast<unsigned>(op.heads * ValueTiles(op.value_dim)),
+             static_cast<unsigned>(chunks.count));
+    shape.block = dim3(kTileThreads);
+    shape.shared_bytes =
+        static_cast<size_t>(2 * kTokens) * op.key_dim * sizeof(float);
+    error = Launch(shape, WideHeads, op, chunks.chunks);
+  }
   if (error != cudaSuccess) return error;
-  shape.grid = dim3(Blocks(int64_t{longest} * op.heads, 4),
-                    static_cast<unsigned>(count));
+  shape.grid = dim3(Blocks(int64_t{chunks.longest} * op.heads, 4),
+                    static_cast<unsigned>(chunks.count));
   shape.block = dim3(128);
   shape.shared_bytes = 0;
-  return Launch(shape, GateChunks, op, chunks,
+  return Launch(shape, GateChunks, op, chunks.chunks,
                 clusters ? ClusterOf(op.value_dim) : 1);
 }
 

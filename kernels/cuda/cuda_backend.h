@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/large_products.h"
 #include "kernels/cuda/product.h"
@@ -84,6 +85,8 @@ class CudaBackend final : public Backend {
   absl::StatusOr<RoundedOut> RoundedCopyOf(const float* result, int32_t width);
   // The copy that an earlier op made of a product's left operand, if any.
   void UseRoundedCopy(Product* product) const;
+  // Working memory for the chunks of this step.
+  absl::StatusOr<ChunkScratch> AttentionScratch(const LinearAttention& op);
   absl::Status LaunchConvolutions(const ShortConvolution* short_conv,
                                   const HierarchicalConvolution* hierarchical,
                                   const char* what);
@@ -111,6 +114,7 @@ class CudaBackend final : public Backend {
   Scratch left_{&growths_};        // rounded left operands of chunks
   Scratch wide_left_{&growths_};   // likewise, of decode rows
   Scratch sums_{&growths_};        // of chunks' products
+  Scratch chunk_{&growths_};       // of chunks' attention and convolution
   Scratch statistics_{&growths_};  // of norms
   RoundedCopies rounded_{&growths_};
   DType half_type_ = DType::kF32;  // of the 16-bit weights, if there are any

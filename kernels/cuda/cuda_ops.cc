@@ -73,7 +73,7 @@ absl::Status CudaBackend::Run(const ShortConvolution& op) {
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.chunks() > 0) {
     CHELA_RETURN_IF_ERROR(
-        Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(),
+        Check(LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(),
                            step_.longest_chunk(), stream_),
               "a short convolution"));
   }
@@ -95,7 +95,7 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
                            "a hierarchical convolution"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(), stream_),
+  return Check(LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(), stream_),
                "a hierarchical convolution");
 }
 
@@ -119,7 +119,7 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
               "an explicit convolution"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(LaunchChunks(op, kernel->taps(), step_.chunk_list(),
+  return Check(LaunchChunks(op, kernel->taps(), step_.chunk_list().chunks,
                             step_.chunks(), step_.longest_chunk(), stream_),
                "an explicit convolution");
 }
@@ -137,9 +137,26 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
               "a linear attention"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(LaunchChunks(op, step_.chunk_list(), step_.chunks(),
-                            step_.longest_chunk(), modern_, stream_),
-               "a linear attention");
+  const absl::StatusOr<ChunkScratch> scratch = AttentionScratch(op);
+  if (!scratch.ok()) return scratch.status();
+  return Check(
+      LaunchChunks(op, *scratch, step_.chunk_list(), modern_, stream_),
+      "a linear attention");
+}
+
+absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
+    const LinearAttention& op) {
+  ChunkScratch scratch;
+  if (!InBlocks(op)) return scratch;
+  const int64_t keys = int64_t{step_.rows()} * op.heads * kBlockKeys;
+  const int64_t states = int64_t{step_.chunk_list().groups} * op.heads *
+                         op.key_dim * op.value_dim;
+  const absl::StatusOr<float*> memory = chunk_.Get<float>(2 * keys + states);
+  if (!memory.ok()) return memory.status();
+  scratch.queries = *memory;
+  scratch.keys = *memory + keys;
+  scratch.states = *memory + 2 * keys;
+  return scratch;
 }
 
 absl::Status CudaBackend::Run(const Draw& op) {

@@ -145,6 +145,8 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
   decode_rows_ = 0;
   chunks_ = 0;
   longest_chunk_ = 0;
+  most_groups_ = 0;
+  groups_ = 0;
   ranges_.clear();
   if (rows.rows == 0) return absl::OkStatus();
   const absl::StatusOr<std::byte*> staged = Stage();
@@ -163,11 +165,17 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
       ++decode_rows_;
       continue;
     }
+    const auto groups = static_cast<int32_t>(
+        (segment.position + segment.rows - 1) / kStateGroup -
+        segment.position / kStateGroup + 1);
     chunks[chunks_++] = {.position = segment.position,
                          .slot = segment.slot,
                          .first_row = segment.first_row,
-                         .rows = segment.rows};
+                         .rows = segment.rows,
+                         .first_group = groups_};
     longest_chunk_ = std::max(longest_chunk_, segment.rows);
+    most_groups_ = std::max(most_groups_, groups);
+    if (groups > 1) groups_ += groups;
     if (!ranges_.empty() &&
         ranges_.back().first_row + ranges_.back().rows == segment.first_row) {
       ranges_.back().rows += segment.rows;
@@ -244,7 +252,13 @@ DecodeRows StepMemory::decode() const {
           .slots = At<int32_t>(SlotsAt()),
           .positions = At<int64_t>(kCountsBytes)};
 }
-const Chunk* StepMemory::chunk_list() const { return At<Chunk>(ChunksAt()); }
+ChunkList StepMemory::chunk_list() const {
+  return {.chunks = At<Chunk>(ChunksAt()),
+          .count = chunks_,
+          .longest = longest_chunk_,
+          .most_groups = most_groups_,
+          .groups = groups_};
+}
 const int32_t* StepMemory::tokens() const { return At<int32_t>(TokensAt()); }
 const int32_t* StepMemory::row_count() const {
   return At<int32_t>(kRowCount * sizeof(int32_t));

@@ -62,7 +62,7 @@ class StepMemory {
 
   // Device memory.
   DecodeRows decode() const;
-  const Chunk* chunk_list() const;
+  ChunkList chunk_list() const;
   const int32_t* tokens() const;
   const int32_t* row_count() const;
   const int32_t* logits_rows() const;
@@ -120,6 +120,8 @@ class StepMemory {
   int32_t decode_rows_ = 0;
   int32_t chunks_ = 0;
   int32_t longest_chunk_ = 0;
+  int32_t most_groups_ = 0;
+  int32_t groups_ = 0;
   std::vector<Range> ranges_;
 };
 

@@ -15,12 +15,27 @@ struct DecodeRows {
   const int64_t* positions = nullptr;  // [count]
 };
 
+// Tokens at absolute positions [256 i, 256 (i+1)) whose part of an attention
+// state is summed apart. The scheduler's chunks end there.
+inline constexpr int32_t kStateGroup = 256;
+
 struct Chunk {
   int64_t position = 0;  // of its first token
   int32_t slot = 0;
   int32_t first_row = 0;
   int32_t rows = 0;
-  int32_t unused = 0;
+  // Of a chunk that lies in several groups: its first one's place among those
+  // of all such chunks.
+  int32_t first_group = 0;
+};
+
+// The chunks of a step.
+struct ChunkList {
+  const Chunk* chunks = nullptr;  // in device memory
+  int32_t count = 0;
+  int32_t longest = 0;      // rows
+  int32_t most_groups = 0;  // of one chunk
+  int32_t groups = 0;       // of all chunks in several groups
 };
 
 }  // namespace chela::cuda

@@ -18,10 +18,33 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// The gate of design beside each element's own bound: float32 paths stay within
+// this of the float64 twin.
+void ExpectRelativeL2(const std::vector<float>& got,
+                      const std::vector<reference::Real>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  double off = 0;
+  double all = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    off += (got[i] - want[i].value) * (got[i] - want[i].value);
+    all += want[i].value * want[i].value;
+  }
+  // Written so that NaN is wrong.
+  EXPECT_TRUE(std::sqrt(off / all) <= 1e-5) << std::sqrt(off / all);
+}
+
 class LinearAttentionTest : public KernelTest {
  protected:
   void ExpectMatch(const reference::AttentionWeights& weights, int64_t count,
                    bool one_by_one = false) {
+    ExpectMatch(weights, count,
+                one_by_one
+                    ? std::vector<int32_t>(static_cast<size_t>(count), 1)
+                    : std::vector<int32_t>{static_cast<int32_t>(count)});
+  }
+  // The pieces are sizes of steps, the last one repeated.
+  void ExpectMatch(const reference::AttentionWeights& weights, int64_t count,
+                   const std::vector<int32_t>& pieces) {
     const Tokens tokens(weights, count, 9);
     const auto want = reference::LinearAttention(
         weights, tokens.Column(0, tokens.keys),
@@ -32,11 +55,12 @@ class LinearAttentionTest : public KernelTest {
       rows.insert(rows.end(), row.begin(), row.end());
     }
     AttentionOn on(backend(), weights);
-    const std::vector<int32_t> pieces =
-        one_by_one ? std::vector<int32_t>(static_cast<size_t>(count), 1)
-                   : std::vector<int32_t>{static_cast<int32_t>(count)};
-    ExpectWithin(on.Feed(1, tokens, pieces), rows);
-    ExpectWithin(on.StateOf(1), want.state);
+    const std::vector<float> got = on.Feed(1, tokens, pieces);
+    ExpectWithin(got, rows);
+    ExpectRelativeL2(got, rows);
+    const std::vector<float> state = on.StateOf(1);
+    ExpectWithin(state, want.state);
+    ExpectRelativeL2(state, want.state);
   }
 };
 
@@ -64,7 +88,84 @@ TEST_P(LinearAttentionTest, MatchesTheReferenceOverALongSegment) {
   ExpectMatch(RandomWeights(1, 9, 70, FeatureMap::kElu1, true), 150);
 }
 
+TEST_P(LinearAttentionTest, MatchesTheReferenceInAnyPieces) {
+  // Blocks of 64 and groups of 256 positions, cut anywhere.
+  for (const float decay : {1.0f, 0.9f, 0.001f}) {
+    auto weights = RandomWeights(2, 20, 70, FeatureMap::kElu1, true);
+    weights.decay = {decay, 0.99f};
+    for (const std::vector<int32_t>& pieces : std::vector<std::vector<int32_t>>{
+             {600}, {64}, {65}, {1, 62, 3, 300}, {255, 1, 2, 342}}) {
+      SCOPED_TRACE(::testing::Message()
+                   << decay << ", " << ::testing::PrintToString(pieces));
+      ExpectMatch(weights, 600, pieces);
+    }
+  }
+}
+
+TEST_P(LinearAttentionTest, MatchesTheReferenceForWholeTilesAndWideHeads) {
+  for (const int32_t key_dim : {63, 64, 65, 130}) {
+    SCOPED_TRACE(key_dim);
+    ExpectMatch(RandomWeights(2, key_dim, 68, FeatureMap::kElu1, true), 140,
+                std::vector<int32_t>{70});
+  }
+}
+
+TEST_P(LinearAttentionTest, GivesTheSameBitsInPiecesThatEndAtGroups) {
+  const auto weights = RandomWeights(2, 13, 85, FeatureMap::kElu1, true);
+  const Tokens tokens(weights, 700, 9);
+  AttentionOn whole(backend(), weights);
+  const std::vector<float> want = whole.Feed(2, tokens, {700});
+  for (const std::vector<int32_t>& sizes :
+       std::vector<std::vector<int32_t>>{{256}, {512, 188}, {256, 444}}) {
+    SCOPED_TRACE(::testing::PrintToString(sizes));
+    AttentionOn split(backend(), weights);
+    ExpectSameBits(split.Feed(2, tokens, sizes), want);
+    ExpectSameBits(split.State(), whole.State());
+  }
+}
+
+TEST_P(LinearAttentionTest, ChunksOfABatchDoNotSeeEachOther) {
+  const auto weights = RandomWeights(2, 16, 66, FeatureMap::kElu1, true);
+  struct Text {
+    int32_t slot, before, rows;
+  };
+  const std::vector<Text> texts = {
+      {3, 0, 70}, {1, 100, 500}, {0, 30, 1}, {2, 255, 2}};
+  AttentionOn together(backend(), weights);
+  std::vector<Segment> segments;
+  std::vector<float> inputs;
+  std::vector<float> want;
+  std::vector<std::vector<float>> states;
+  for (const Text& text : texts) {
+    const Tokens tokens(weights, text.before + text.rows, 40 + text.slot);
+    AttentionOn alone(backend(), weights);
+    for (AttentionOn* on : {&alone, &together}) {
+      if (text.before == 0) continue;
+      on->Step(Rows{{.slot = text.slot, .rows = text.before}},
+               RowsOf(tokens.rows, tokens.stride, 0, text.before));
+    }
+    const auto own =
+        RowsOf(tokens.rows, tokens.stride, text.before, text.rows);
+    const Segment segment = {.slot = text.slot,
+                             .rows = text.rows,
+                             .position = text.before};
+    const auto out = alone.Step(Rows{segment}, own);
+    want.insert(want.end(), out.begin(), out.end());
+    states.push_back(alone.StateOf(text.slot));
+    inputs.insert(inputs.end(), own.begin(), own.end());
+    segments.push_back(segment);
+  }
+  ExpectSameBits(together.Step(Rows(segments), inputs), want);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    SCOPED_TRACE(i);
+    ExpectSameBits(together.StateOf(texts[i].slot), states[i]);
+  }
+}
+
 TEST_P(LinearAttentionTest, GivesTheSameBitsHoweverAPromptIsSplit) {
+  if (backend().Info().name != "cpu") {
+    GTEST_SKIP() << "sums blocks of tokens: the pieces' ends matter there";
+  }
   const auto weights = RandomWeights(2, 13, 85, FeatureMap::kElu1, true);
   const Tokens tokens(weights, 150, 9);
   AttentionOn whole(backend(), weights);

@@ -13,6 +13,7 @@
 #include "server/tools/bench/kernel_cases.h"
 #include "server/tools/bench/onednn_product.h"
 #include "server/tools/bench/paired_runs.h"
+#include "server/tools/bench/prefill_cases.h"
 #include "server/tools/bench/product_bench.h"
 
 namespace chela::bench {
@@ -39,7 +40,54 @@ absl::StatusOr<json> MeasureCase(const KernelBenchOptions& options,
   row["op"] = kernel.op;
   row["shape"] = kernel.shape;
   row["bytes"] = kernel.bytes;
+  row["calls"] = kernel.calls;
   return row;
+}
+
+void PrintCase(const std::string& size, int64_t rows, const KernelCase& kernel,
+               const json& row, const Output& output) {
+  const double seconds = row["step_seconds_p50"].get<double>();
+  output.Line(absl::StrFormat(
+      "%-5s %5d  %-22s %-16s %9.1f us %8.2f GB/s  %6.3f  IQR %.3f  %s", size,
+      rows, kernel.op, kernel.shape,
+      1e6 * seconds / static_cast<double>(kernel.calls),
+      kernel.bytes / seconds / 1e9, row["share_of_ceiling"].get<double>(),
+      row["share_iqr"].get<double>(),
+      row["conclusive"].get<bool>() ? "" : "inconclusive"));
+}
+
+absl::StatusOr<KernelCase> MakePrefillCase(const std::string& op,
+                                           Backend& backend,
+                                           const ModelConfig& config,
+                                           const PrefillShape& shape) {
+  if (op == "attention") return AttentionPrefill(backend, config, shape);
+  if (op == "hierarchical") return HierarchicalPrefill(backend, config, shape);
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--prefill: no op ", op, "; want attention or hierarchical"));
+}
+
+absl::Status MeasurePrefill(const KernelBenchOptions& options,
+                            const std::string& size, Backend& backend,
+                            Ceiling& ceiling, const Output& output,
+                            json* object) {
+  absl::StatusOr<ModelConfig> config =
+      NamedSize(size, LongConvKind::kHierarchical);
+  if (!config.ok()) return config.status();
+  for (const std::string& op : options.prefill) {
+    for (const int32_t sequences : options.sequences) {
+      const PrefillShape shape = {sequences, options.tokens};
+      absl::StatusOr<KernelCase> kernel =
+          MakePrefillCase(op, backend, *config, shape);
+      if (!kernel.ok()) return kernel.status();
+      absl::StatusOr<json> row = MeasureCase(options, *kernel, ceiling);
+      if (!row.ok()) return row.status();
+      (*row)["size"] = size;
+      (*row)["rows"] = shape.rows();
+      PrintCase(size, shape.rows(), *kernel, *row, output);
+      (*object)["rows"].push_back(*std::move(row));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status MeasureSize(const KernelBenchOptions& options,
@@ -62,14 +110,7 @@ absl::Status MeasureSize(const KernelBenchOptions& options,
       if (!row.ok()) return row.status();
       (*row)["size"] = size;
       (*row)["rows"] = m;
-      output.Line(absl::StrFormat(
-          "%-5s %4d  %-22s %-16s %9.1f us %8.2f GB/s  %6.3f  IQR %.3f  %s",
-          size, m, kernel.op, kernel.shape,
-          1e6 * (*row)["step_seconds_p50"].get<double>(),
-          kernel.bytes / (*row)["step_seconds_p50"].get<double>() / 1e9,
-          (*row)["share_of_ceiling"].get<double>(),
-          (*row)["share_iqr"].get<double>(),
-          (*row)["conclusive"].get<bool>() ? "" : "inconclusive"));
+      PrintCase(size, m, kernel, *row, output);
       (*object)["rows"].push_back(*std::move(row));
     }
   }
@@ -84,6 +125,13 @@ absl::Status RunKernelBench(const KernelBenchOptions& options,
     if (rows < 1 || rows > 4096) {
       return absl::InvalidArgumentError(
           absl::StrCat("--rows: ", rows, "; want 1 to 4096"));
+    }
+  }
+  for (const int32_t sequences : options.sequences) {
+    if (sequences < 1 || int64_t{sequences} * options.tokens > (1 << 20)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--sequences: ", sequences, " of ", options.tokens,
+          " tokens; want at least one, and 1048576 tokens at most"));
     }
   }
   absl::StatusOr<std::unique_ptr<Backend>> backend =
@@ -103,8 +151,9 @@ absl::Status RunKernelBench(const KernelBenchOptions& options,
                  {"products", json::array()},
                  {"rows", json::array()}};
   for (const std::string& size : options.sizes) {
+    const auto measure = options.prefill.empty() ? MeasureSize : MeasurePrefill;
     CHELA_RETURN_IF_ERROR(
-        MeasureSize(options, size, **backend, **ceiling, output, &object));
+        measure(options, size, **backend, **ceiling, output, &object));
   }
   return output.Write(object);
 }

@@ -57,7 +57,8 @@ class CaseMaker {
                         Op mine = op;
                         set_copy(*data, mine, copy);
                         return data->backend().Run(mine);
-                      }});
+                      },
+                      1});
   }
 
   bool Wanted(std::string_view op) const {

@@ -18,9 +18,10 @@ namespace chela::bench {
 struct KernelCase {
   std::string op;     // "projections"
   std::string shape;  // "2688 x 768"
-  double bytes = 0;   // what one call must move
+  double bytes = 0;   // what one run must move
   // The call, on the weights and states of copy i mod copies.
   std::function<absl::Status(int64_t i)> run;
+  int64_t calls = 1;  // of the op in one run
 };
 
 // The ops of one layer of `config`, and the head, for steps of `rows` decode

@@ -149,6 +149,18 @@ CLI::App* AddKernels(CLI::App& app, chela::bench::KernelBenchOptions& options) {
   command->add_flag("--products", options.products_only,
                     "Only the matrix products (beside oneDNN in a build with "
                     "CHELA_ONEDNN)");
+  command
+      ->add_option("--prefill", options.prefill,
+                   "Instead: ops over whole prompts, attention, hierarchical")
+      ->delimiter(',');
+  command
+      ->add_option("--sequences", options.sequences,
+                   "Prompts in a step of --prefill")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--tokens", options.tokens, "Of each prompt")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
   command->add_option("--position", options.position, "Of the sequences")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
