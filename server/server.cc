@@ -91,8 +91,7 @@ absl::Status Server::OpenStates() {
     served_.signer = &*signer_;
   }
   const Weights& weights = loaded_.model->weights();
-  served_.snapshot = MakeSnapshotModel(weights.config(), weights.fingerprint(),
-                                       loaded_.backend->Info().name);
+  served_.snapshot = MakeSnapshotModel(weights.config(), weights.fingerprint());
   served_.max_message_bytes = config_.max_message_bytes;
   absl::StatusOr<std::unique_ptr<SessionRegistry>> sessions =
       OpenSessions(config_, served_.snapshot, metrics_);

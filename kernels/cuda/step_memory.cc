@@ -99,6 +99,7 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
   decode_rows_ = 0;
   chunks_ = 0;
   longest_chunk_ = 0;
+  host_chunks_.clear();
   ranges_.clear();
   if (rows.rows == 0) return absl::OkStatus();
   const absl::StatusOr<std::byte*> staged = Stage();
@@ -117,10 +118,11 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
       ++decode_rows_;
       continue;
     }
-    chunks[chunks_++] = {.position = segment.position,
-                         .slot = segment.slot,
-                         .first_row = segment.first_row,
-                         .rows = segment.rows};
+    host_chunks_.push_back({.position = segment.position,
+                            .slot = segment.slot,
+                            .first_row = segment.first_row,
+                            .rows = segment.rows});
+    chunks[chunks_++] = host_chunks_.back();
     longest_chunk_ = std::max(longest_chunk_, segment.rows);
     if (!ranges_.empty() &&
         ranges_.back().first_row + ranges_.back().rows == segment.first_row) {
