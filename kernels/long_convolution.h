@@ -59,10 +59,12 @@ class ExplicitKernel {
 // tau = position + origin, row = tau mod M. Each group of channels has its
 // own origin, a constant function of (layer, group), so that large tiles do
 // not fall on one step; results depend on the sequence's own position only.
-// How the M width floats are ordered is the backend's: the CPU keeps the rows
-// of each group together, [groups][M, channels of the group].
-// Precision: float32. A row has the same bits however the tokens are split
-// into steps.
+// The rows of each group of channels stand together, [groups][M, channels of
+// the group], and groups and origins are those of explicit_layout.h: a state
+// means the same to every backend.
+// Precision: float32. On the CPU a row has the same bits however the tokens are
+// split into steps; on a GPU tokens that are one step each have others than
+// chunks where M > 64.
 struct ExplicitConvolution {
   const ExplicitKernel* kernel = nullptr;
   int32_t layer = 0;            // chooses the origins

@@ -16,7 +16,7 @@ std::string Identity(const LoadedDevice& device) {
   const Weights& weights = device.model->weights();
   const BackendInfo info = device.backend->Info();
   const SnapshotModel model =
-      MakeSnapshotModel(weights.config(), weights.fingerprint(), info.name);
+      MakeSnapshotModel(weights.config(), weights.fingerprint());
   return absl::StrCat(model.fingerprint, "; ", model.layout, "; ",
                       Name(weights.head().dtype()), "; ", info.name, ": ",
                       info.device, ", ", info.kernels, "; ", CHELA_VERSION);

@@ -123,10 +123,8 @@ absl::Status Server::OpenStates() {
     signer_ = *std::move(signer);
     served_.signer = &*signer_;
   }
-  const LoadedDevice& device = loaded_.devices.front();
-  const Weights& weights = device.model->weights();
-  served_.snapshot = MakeSnapshotModel(weights.config(), weights.fingerprint(),
-                                       device.backend->Info().name);
+  const Weights& weights = loaded_.devices.front().model->weights();
+  served_.snapshot = MakeSnapshotModel(weights.config(), weights.fingerprint());
   served_.max_message_bytes = config_.max_message_bytes;
   absl::StatusOr<std::unique_ptr<SessionRegistry>> sessions =
       OpenSessions(config_, served_.snapshot, metrics_);

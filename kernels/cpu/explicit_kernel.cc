@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <numbers>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -71,13 +70,8 @@ int64_t CpuExplicitKernel::TwiddleFloats() const {
 }
 
 int64_t CpuExplicitKernel::Origin(int32_t layer, int64_t group) const {
-  // A tile of size U fires at one residue modulo 2U. As the stride is odd, 2U
-  // consecutive units meet each residue once, for every U; as it is near the
-  // golden section of the ring, fewer units than rows are spread as well.
-  const auto rows = static_cast<double>(ring_);
-  const int64_t stride = static_cast<int64_t>(rows / std::numbers::phi) | 1;
   const int64_t unit = layer * groups() + group;
-  return unit % ring_ * stride % ring_;
+  return unit % ring_ * ExplicitOriginStride(ring_) % ring_;
 }
 
 absl::StatusOr<std::unique_ptr<CpuExplicitKernel>> CpuExplicitKernel::Make(

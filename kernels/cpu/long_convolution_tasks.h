@@ -3,18 +3,9 @@
 
 #include <cstdint>
 
+#include "kernels/explicit_layout.h"
+
 namespace chela {
-
-// Channels that the explicit convolution treats as one: they share an origin,
-// their state and spectra stand together, and their tiles run side by side. A
-// token meets the state of each group in another page, which costs more than
-// its sums: two groups of 16 take 1.4 times as long as one of 32. With more
-// channels in one the largest tile would be too much for one step.
-inline constexpr int64_t kGroupChannels = 32;
-
-// Inputs in the same aligned block of kNearTaps tokens as the output meet it in
-// a direct sum when it is emitted; those before the block came through tiles.
-inline constexpr int64_t kNearTaps = 32;
 
 // The tokens of one segment through a HierarchicalConvolution, for a range of
 // channels. Pointers are to the first channel of the range.

@@ -38,21 +38,6 @@ cudaError_t LaunchChunks(const ShortConvolution& op, const Chunk* chunks,
 cudaError_t LaunchChunks(const HierarchicalConvolution& op, const Chunk* chunks,
                          int32_t count, cudaStream_t stream);
 
-// The explicit kernel by its definition: every output reads N inputs. Taps in
-// device memory, [length, width].
-struct ExplicitTaps {
-  const float* taps = nullptr;
-  int32_t width = 0;
-  int64_t length = 0;
-  int64_t ring = 0;  // M, the smallest power of two >= length
-};
-cudaError_t LaunchDecode(const ExplicitConvolution& op,
-                         const ExplicitTaps& taps, const DecodeRows& rows,
-                         int32_t max_rows, bool overlap, cudaStream_t stream);
-cudaError_t LaunchChunks(const ExplicitConvolution& op,
-                         const ExplicitTaps& taps, const Chunk* chunks,
-                         int32_t count, int32_t longest, cudaStream_t stream);
-
 }  // namespace chela::cuda
 
 #endif  // CHELA_KERNELS_CUDA_CONVOLUTION_H_

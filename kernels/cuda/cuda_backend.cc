@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cuda_matrix.h"
 #include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/explicit_kernel.h"
 #include "kernels/status_macros.h"
 #include "kernels/validate.h"
 
@@ -173,7 +174,7 @@ absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::Pack(
 absl::StatusOr<std::unique_ptr<ExplicitKernel>> CudaBackend::MakeExplicitKernel(
     const float* kernel, int32_t width, int64_t length) {
   CHELA_RETURN_IF_ERROR(Enter());
-  return CudaExplicitKernel::Make(kernel, width, length);
+  return CudaExplicitKernel::Make(kernel, width, length, stream_);
 }
 
 absl::Status CudaBackend::BeginStep(const StepRows& rows) {

@@ -3,7 +3,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -15,7 +14,6 @@
 namespace chela::cuda {
 namespace {
 
-constexpr int64_t kMaxLength = int64_t{1} << 30;
 // What is converted on the host at a time.
 constexpr int64_t kStagedBytes = 16 << 20;
 
@@ -110,36 +108,6 @@ absl::StatusOr<std::unique_ptr<CudaMatrix>> CudaMatrix::Make(
     to += part.rows * stride * size;
   }
   return std::unique_ptr<CudaMatrix>(new CudaMatrix(view, *std::move(memory)));
-}
-
-absl::StatusOr<std::unique_ptr<CudaExplicitKernel>> CudaExplicitKernel::Make(
-    const float* kernel, int32_t width, int64_t length) {
-  if (width < 1 || length < 1 || length > kMaxLength) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "explicit kernel: width ", width, ", length ", length,
-        "; want a width of at least 1 and a length of 1 to ", kMaxLength));
-  }
-  const size_t bytes = static_cast<size_t>(width * length) * sizeof(float);
-  absl::StatusOr<DeviceBuffer> memory = DeviceBuffer::Allocate(bytes);
-  if (!memory.ok()) return memory.status();
-  std::vector<float> transposed(static_cast<size_t>(width * length));
-  for (int64_t channel = 0; channel < width; ++channel) {
-    for (int64_t lag = 0; lag < length; ++lag) {
-      transposed[static_cast<size_t>(lag * width + channel)] =
-          kernel[channel * length + lag];
-    }
-  }
-  CHELA_RETURN_IF_ERROR(CudaStatus(cudaMemcpy(memory->data(), transposed.data(),
-                                              bytes, cudaMemcpyHostToDevice),
-                                   "upload an explicit kernel"));
-  const auto ring =
-      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(length)));
-  const ExplicitTaps taps = {.taps = static_cast<const float*>(memory->data()),
-                             .width = width,
-                             .length = length,
-                             .ring = ring};
-  return std::unique_ptr<CudaExplicitKernel>(
-      new CudaExplicitKernel(taps, *std::move(memory)));
 }
 
 }  // namespace chela::cuda

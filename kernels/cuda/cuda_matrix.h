@@ -6,10 +6,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/product.h"
-#include "kernels/long_convolution.h"
 #include "kernels/matrix.h"
 
 namespace chela::cuda {
@@ -33,27 +31,6 @@ class CudaMatrix final : public Matrix {
       : view_(view), memory_(std::move(memory)) {}
 
   WeightView view_;
-  DeviceBuffer memory_;
-};
-
-// The taps of an explicit kernel on the device, transposed. Immutable.
-class CudaExplicitKernel final : public ExplicitKernel {
- public:
-  // kernel: host, [width, length]. INVALID_ARGUMENT for a size below 1 or a
-  // length above 2^30.
-  static absl::StatusOr<std::unique_ptr<CudaExplicitKernel>> Make(
-      const float* kernel, int32_t width, int64_t length);
-
-  int32_t width() const override { return taps_.width; }
-  int64_t length() const override { return taps_.length; }
-  size_t size_bytes() const override { return memory_.size_bytes(); }
-  const ExplicitTaps& taps() const { return taps_; }
-
- private:
-  CudaExplicitKernel(const ExplicitTaps& taps, DeviceBuffer memory)
-      : taps_(taps), memory_(std::move(memory)) {}
-
-  ExplicitTaps taps_;
   DeviceBuffer memory_;
 };
 

@@ -1,5 +1,5 @@
-// The ops of the CUDA backend but the products: which kernels run for the rows
-// of a step.
+// The ops of the CUDA backend but the products and the explicit convolution:
+// which kernels run for the rows of a step.
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -95,33 +95,9 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
                            "a hierarchical convolution"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(), stream_),
-               "a hierarchical convolution");
-}
-
-absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
-  CHELA_RETURN_IF_ERROR(Validate(op));
-  if (op.layer < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "explicit convolution: layer ", op.layer, "; want at least 0"));
-  }
-  const auto* kernel = dynamic_cast<const CudaExplicitKernel*>(op.kernel);
-  if (kernel == nullptr) {
-    return absl::InvalidArgumentError(
-        "explicit convolution: the kernel is not the CUDA backend's");
-  }
-  CHELA_RETURN_IF_ERROR(Flush());
-  rounded_.Forget(op.c);
-  if (step_.decode_rows() > 0) {
-    CHELA_RETURN_IF_ERROR(
-        Check(LaunchDecode(op, kernel->taps(), step_.decode(), DecodeGridRows(),
-                           modern_, stream_),
-              "an explicit convolution"));
-  }
-  if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(LaunchChunks(op, kernel->taps(), step_.chunk_list().chunks,
-                            step_.chunks(), step_.longest_chunk(), stream_),
-               "an explicit convolution");
+  return Check(
+      LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(), stream_),
+      "a hierarchical convolution");
 }
 
 absl::Status CudaBackend::Run(const LinearAttention& op) {
@@ -139,9 +115,8 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
   if (step_.chunks() == 0) return absl::OkStatus();
   const absl::StatusOr<ChunkScratch> scratch = AttentionScratch(op);
   if (!scratch.ok()) return scratch.status();
-  return Check(
-      LaunchChunks(op, *scratch, step_.chunk_list(), modern_, stream_),
-      "a linear attention");
+  return Check(LaunchChunks(op, *scratch, step_.chunk_list(), modern_, stream_),
+               "a linear attention");
 }
 
 absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
@@ -149,8 +124,8 @@ absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
   ChunkScratch scratch;
   if (!InBlocks(op)) return scratch;
   const int64_t keys = int64_t{step_.rows()} * op.heads * kBlockKeys;
-  const int64_t states = int64_t{step_.chunk_list().groups} * op.heads *
-                         op.key_dim * op.value_dim;
+  const int64_t states =
+      int64_t{step_.chunk_list().groups} * op.heads * op.key_dim * op.value_dim;
   const absl::StatusOr<float*> memory = chunk_.Get<float>(2 * keys + states);
   if (!memory.ok()) return memory.status();
   scratch.queries = *memory;

@@ -147,6 +147,7 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
   longest_chunk_ = 0;
   most_groups_ = 0;
   groups_ = 0;
+  host_chunks_.clear();
   ranges_.clear();
   if (rows.rows == 0) return absl::OkStatus();
   const absl::StatusOr<std::byte*> staged = Stage();
@@ -168,11 +169,12 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
     const auto groups = static_cast<int32_t>(
         (segment.position + segment.rows - 1) / kStateGroup -
         segment.position / kStateGroup + 1);
-    chunks[chunks_++] = {.position = segment.position,
-                         .slot = segment.slot,
-                         .first_row = segment.first_row,
-                         .rows = segment.rows,
-                         .first_group = groups_};
+    host_chunks_.push_back({.position = segment.position,
+                            .slot = segment.slot,
+                            .first_row = segment.first_row,
+                            .rows = segment.rows,
+                            .first_group = groups_});
+    chunks[chunks_++] = host_chunks_.back();
     longest_chunk_ = std::max(longest_chunk_, segment.rows);
     most_groups_ = std::max(most_groups_, groups);
     if (groups > 1) groups_ += groups;

@@ -54,6 +54,8 @@ class StepMemory {
   int32_t decode_rows() const { return decode_rows_; }
   int32_t chunks() const { return chunks_; }
   int32_t longest_chunk() const { return longest_chunk_; }
+  // Host memory: what chunk_list() has.
+  std::span<const Chunk> host_chunks() const { return host_chunks_; }
   std::span<const Range> ranges() const {
     return {ranges_.data(), ranges_.size()};
   }
@@ -122,6 +124,7 @@ class StepMemory {
   int32_t longest_chunk_ = 0;
   int32_t most_groups_ = 0;
   int32_t groups_ = 0;
+  std::vector<Chunk> host_chunks_;
   std::vector<Range> ranges_;
 };
 

@@ -10,14 +10,9 @@
 namespace chela {
 namespace {
 
-// "cuda" of "cuda:0": the same on every device of a kind.
-std::string_view DeviceKind(std::string_view device) {
-  return device.substr(0, device.find(':'));
-}
-
 // Stored snapshots carry these words: whoever changes what stands where in a
-// slot, or a backend's order of an explicit kernel's rows, changes them.
-std::string Layout(const ModelConfig& config, std::string_view device) {
+// slot changes them. Every backend has the same order.
+std::string Layout(const ModelConfig& config) {
   const bool is_explicit = config.long_conv_kind == LongConvKind::kExplicit;
   std::string layout = absl::StrCat(
       is_explicit ? "explicit" : "hierarchical",
@@ -26,11 +21,7 @@ std::string Layout(const ModelConfig& config, std::string_view device) {
       " attention=", config.num_heads, "x", config.key_dim(), "x",
       config.head_value_dim(), " long=", config.long_conv_state_rows(), "x",
       config.hidden_size);
-  if (is_explicit) {
-    const std::string_view kind = DeviceKind(device);
-    absl::StrAppend(&layout,
-                    " order=", absl::string_view(kind.data(), kind.size()));
-  } else {
+  if (!is_explicit) {
     absl::StrAppend(&layout, " base=", config.long_conv_base_length,
                     " levels=", config.levels());
   }
@@ -40,10 +31,9 @@ std::string Layout(const ModelConfig& config, std::string_view device) {
 }  // namespace
 
 SnapshotModel MakeSnapshotModel(const ModelConfig& config,
-                                std::string fingerprint,
-                                std::string_view device) {
+                                std::string fingerprint) {
   return {.fingerprint = std::move(fingerprint),
-          .layout = Layout(config, device),
+          .layout = Layout(config),
           .vocab = config.vocab_size,
           .state_bytes = config.state_layout().slot_bytes()};
 }

@@ -13,17 +13,15 @@ namespace chela {
 // What a snapshot and the model that loads it must have in common. Immutable.
 struct SnapshotModel {
   std::string fingerprint;  // Weights::fingerprint()
-  // What stands where in the state, in words: kernel kind, shapes and, where
-  // the backend chooses the order of a part, that order's name.
+  // What stands where in the state, in words: kernel kind and shapes. It is the
+  // same on every backend.
   std::string layout;
   int32_t vocab = 0;
   int64_t state_bytes = 0;  // StateLayout::slot_bytes()
 };
 
-// device: BackendInfo::name ("cpu", "cuda:0").
 SnapshotModel MakeSnapshotModel(const ModelConfig& config,
-                                std::string fingerprint,
-                                std::string_view device);
+                                std::string fingerprint);
 
 // No snapshot of this model has more bytes: a limit for whoever receives one.
 size_t MaxSnapshotBytes(const SnapshotModel& model);

@@ -35,8 +35,8 @@ class Text {
   Text(std::unique_ptr<Backend> backend, const std::string& directory)
       : backend_(std::move(backend)) {
     auto weights = Must(Weights::Load(*backend_, directory));
-    snapshot_model_ = MakeSnapshotModel(
-        weights->config(), weights->fingerprint(), backend_->Info().name);
+    snapshot_model_ =
+        MakeSnapshotModel(weights->config(), weights->fingerprint());
     model_ = Must(ChelaModel::Create(*backend_, std::move(weights), 256));
     pool_ = Must(StatePool::Create(*backend_, model_->config(), 2, true));
     slot_ = Must(pool_->Acquire());

@@ -131,7 +131,7 @@ TEST(SnapshotTest, NamesTheModelsThatDoNotMatch) {
   EXPECT_THAT(status.message(),
               AllOf(HasSubstr("0123456789abcdef"), HasSubstr("fedcba98765")));
   other = model;
-  other.layout = "explicit f32 layers=1 order=cuda";
+  other.layout = "explicit f32 layers=1";
   status = DecodeSnapshot(bytes, other).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(),
@@ -282,23 +282,18 @@ TEST(SnapshotTest, TellsAnotherVersionFromDamage) {
               AllOf(HasSubstr("version 2"), HasSubstr("version 1")));
 }
 
-TEST(SnapshotModelTest, NamesKindShapesAndTheOrderThatABackendChose) {
+TEST(SnapshotModelTest, NamesKindAndShapes) {
   ModelConfig config = test_support::TinyConfig();
-  const SnapshotModel model = MakeSnapshotModel(config, "0123", "cuda:1");
+  const SnapshotModel model = MakeSnapshotModel(config, "0123");
   EXPECT_EQ(model.fingerprint, "0123");
   EXPECT_EQ(model.vocab, config.vocab_size);
   EXPECT_EQ(model.state_bytes, config.state_layout().slot_bytes());
   EXPECT_EQ(model.layout,
             "hierarchical f32 layers=2 short=2x16 attention=2x4x12 "
             "long=16x16 base=4 levels=3");
-  // A hierarchical state has one order everywhere.
-  EXPECT_EQ(MakeSnapshotModel(config, "0123", "cpu").layout, model.layout);
   config.long_conv_kind = LongConvKind::kExplicit;
-  EXPECT_EQ(MakeSnapshotModel(config, "0123", "cuda:1").layout,
-            "explicit f32 layers=2 short=2x16 attention=2x4x12 long=32x16 "
-            "order=cuda");
-  EXPECT_NE(MakeSnapshotModel(config, "0123", "cuda:1").layout,
-            MakeSnapshotModel(config, "0123", "cpu").layout);
+  EXPECT_EQ(MakeSnapshotModel(config, "0123").layout,
+            "explicit f32 layers=2 short=2x16 attention=2x4x12 long=32x16");
 }
 
 TEST(SnapshotModelTest, BoundsEverySnapshot) {

@@ -91,8 +91,8 @@ absl::StatusOr<Subject> MakeSubject(const SessionBenchOptions& options) {
                          static_cast<int32_t>(kChunkTokens));
   if (!model.ok()) return model.status();
   subject.model = *std::move(model);
-  subject.snapshot_model = MakeSnapshotModel(
-      subject.model->config(), fingerprint, subject.backend->Info().name);
+  subject.snapshot_model =
+      MakeSnapshotModel(subject.model->config(), fingerprint);
   absl::StatusOr<std::unique_ptr<StatePool>> pool =
       StatePool::Create(*subject.backend, subject.model->config(), 2);
   if (!pool.ok()) return pool.status();

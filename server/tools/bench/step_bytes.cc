@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 
-#include "kernels/cpu/long_convolution_tasks.h"
+#include "kernels/explicit_layout.h"
 
 namespace chela::bench {
 namespace {

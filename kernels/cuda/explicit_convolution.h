@@ -1,0 +1,83 @@
+#ifndef CHELA_KERNELS_CUDA_EXPLICIT_CONVOLUTION_H_
+#define CHELA_KERNELS_CUDA_EXPLICIT_CONVOLUTION_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/rounded_out.h"
+#include "kernels/cuda/step_rows.h"
+#include "kernels/long_convolution.h"
+
+namespace chela::cuda {
+
+// Lags whose taps stand as they are: what a tile of kDirectTile rows reaches.
+inline constexpr int kDirectTile = 64;
+inline constexpr int kDirectTaps = 2 * kDirectTile;
+// Larger tiles go through a transform (explicit_transform.cuh), up to this.
+inline constexpr int kMaxExplicitRing = 16384;
+
+// An explicit kernel in device memory.
+struct ExplicitView {
+  const float* taps = nullptr;      // [groups, kDirectTaps, lanes]: by lag
+  const float2* spectra = nullptr;  // [groups, 2M - kDirectTaps, lanes]: of the
+                                    // tiles of 128, 256 .. M, U rows each, in
+                                    // the order of SpectrumIndex
+  const float2* roots = nullptr;    // [M / 2]: see RootIndex
+  int32_t width = 0;
+  int32_t groups = 0;
+  int32_t ring = 0;  // M, at most kMaxExplicitRing
+  int32_t log_ring = 0;
+  int32_t origin_stride = 0;  // explicit_layout.h
+};
+
+// The tap table and the spectra of a kernel. raw: device, [width, length].
+// scratch: [kSpectrumChannels, M] complex float64.
+inline constexpr int kSpectrumChannels = 256;
+cudaError_t LaunchMakeTaps(const ExplicitView& view, const float* raw,
+                           int64_t length, float* taps, cudaStream_t stream);
+cudaError_t LaunchMakeSpectra(const ExplicitView& view, const float* raw,
+                              int64_t length, double2* scratch, float2* spectra,
+                              cudaStream_t stream);
+
+// The token of each decode row: its output, and the input into the state. A
+// second copy of c goes to `copy`. max_rows: at least the rows that exist.
+cudaError_t LaunchEmit(const ExplicitConvolution& op, const ExplicitView& view,
+                       const RoundedOut& copy, const DecodeRows& rows,
+                       int32_t max_rows, bool overlap, cudaStream_t stream);
+// The tiles that those tokens end.
+cudaError_t LaunchTiles(const ExplicitConvolution& op, const ExplicitView& view,
+                        const DecodeRows& rows, int32_t max_rows,
+                        int32_t processors, bool overlap, cudaStream_t stream);
+
+// Chunks where M <= kDirectTile: token by token.
+cudaError_t LaunchShortRing(const ExplicitConvolution& op,
+                            const ExplicitView& view, const Chunk* chunks,
+                            int32_t count, cudaStream_t stream);
+
+// Chunks otherwise. The time of a group (tau) is cut at multiples of M; `phase`
+// counts the periods that a chunk's tokens fall into, from 0. All inputs of a
+// chunk are known, so the tiles of one size run side by side. In order:
+//   begin   c = pending outputs + skip . a; the inputs into the state;
+//   tiles   of M/2, M/4 .. 128, for outputs in the chunk and beyond;
+//   near    what the 128 rows around each output add directly;
+//   tiles   of M.
+// A tile that is later in time is smaller for every output beyond the chunk, so
+// this order is that of the relaxed convolution there.
+struct ChunkPhase {
+  const Chunk* chunks = nullptr;  // device
+  int32_t count = 0;
+  int32_t longest = 0;
+  int32_t phase = 0;
+};
+cudaError_t LaunchBegin(const ExplicitConvolution& op, const ExplicitView& view,
+                        const ChunkPhase& phase, cudaStream_t stream);
+cudaError_t LaunchTiles(const ExplicitConvolution& op, const ExplicitView& view,
+                        const ChunkPhase& phase, int32_t log_size,
+                        cudaStream_t stream);
+cudaError_t LaunchNear(const ExplicitConvolution& op, const ExplicitView& view,
+                       const ChunkPhase& phase, cudaStream_t stream);
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_EXPLICIT_CONVOLUTION_H_

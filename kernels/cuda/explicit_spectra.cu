@@ -1,0 +1,116 @@
+// What CudaExplicitKernel makes at load.
+#include "kernels/cuda/explicit_convolution.h"
+#include "kernels/cuda/explicit_transform.cuh"
+#include "kernels/cuda/launch.h"
+#include "kernels/explicit_layout.h"
+
+namespace chela::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kGroup = static_cast<int>(kGroupChannels);
+
+__device__ float TapAt(const ExplicitView& view, const float* raw,
+                       int64_t length, int64_t channel, int64_t lag) {
+  return channel < view.width && lag < length ? raw[channel * length + lag]
+                                              : 0.0f;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    MakeTaps(const __grid_constant__ ExplicitView view, const float* raw,
+             int64_t length, float* taps) {
+  const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (at >= int64_t{view.groups} * kDirectTaps * kGroup) return;
+  const int64_t lane = at % kGroup;
+  const int64_t lag = at / kGroup % kDirectTaps;
+  const int64_t group = at / (kGroup * kDirectTaps);
+  taps[at] = TapAt(view, raw, length, group * kGroup + lane, lag);
+}
+
+// e^(i theta/2) in float64; theta as in fft.h, in closed form.
+__device__ double2 Root(int depth, int node) {
+  const double reversed =
+      depth == 0 ? 0.0
+                 : static_cast<double>(__brev(static_cast<unsigned>(node)) >>
+                                       (32 - depth));
+  const double turns = ldexp(0.25 + reversed, -depth);  // of half a circle
+  double2 root;
+  sincospi(turns, &root.y, &root.x);
+  return root;
+}
+
+// A block makes the spectra of one channel, one size after the other. Lag 0
+// meets no output of a tile; it is left out to keep it from adding rounding
+// errors. Divided by U, so that tiles need not.
+__global__ void __launch_bounds__(kThreads)
+    MakeSpectra(const __grid_constant__ ExplicitView view, const float* raw,
+                int64_t length, int first_channel, double2* scratch,
+                float2* spectra) {
+  const int channel = first_channel + static_cast<int>(blockIdx.x);
+  const int group = channel / kGroup;
+  double2* const x = scratch + int64_t{blockIdx.x} * view.ring;
+  float2* out =
+      spectra + int64_t{group} * (2 * view.ring - kDirectTaps) * kGroup;
+  for (int log_size = kMinLogTransform; log_size <= view.log_ring; ++log_size) {
+    const int size = 1 << log_size;
+    for (int n = static_cast<int>(threadIdx.x); n < size; n += kThreads) {
+      x[n] = {
+          n == 0 ? 0.0 : TapAt(view, raw, length, channel, n) / double(size),
+          TapAt(view, raw, length, channel, size + n) / double(size)};
+    }
+    for (int depth = 0; depth < log_size; ++depth) {
+      const int log_half = log_size - depth - 1;
+      __syncthreads();
+      for (int i = static_cast<int>(threadIdx.x); i < size / 2; i += kThreads) {
+        const int block = i >> log_half;
+        const int a = (block << (log_half + 1)) | (i & ((1 << log_half) - 1));
+        const int b = a + (1 << log_half);
+        const double2 w = Root(depth, block);
+        const double2 low = x[a];
+        const double2 high = {w.x * x[b].x - w.y * x[b].y,
+                              w.x * x[b].y + w.y * x[b].x};
+        x[a] = {low.x + high.x, low.y + high.y};
+        x[b] = {low.x - high.x, low.y - high.y};
+      }
+    }
+    __syncthreads();
+    for (int n = static_cast<int>(threadIdx.x); n < size; n += kThreads) {
+      out[SpectrumIndex(log_size, n, channel % kGroup)] = {
+          static_cast<float>(x[n].x), static_cast<float>(x[n].y)};
+    }
+    __syncthreads();
+    out += size * kGroup;
+  }
+}
+
+}  // namespace
+
+cudaError_t LaunchMakeTaps(const ExplicitView& view, const float* raw,
+                           int64_t length, float* taps, cudaStream_t stream) {
+  LaunchShape shape;
+  shape.grid =
+      dim3(Blocks(int64_t{view.groups} * kDirectTaps * kGroup, kThreads));
+  shape.block = dim3(kThreads);
+  shape.stream = stream;
+  return Launch(shape, MakeTaps, view, raw, length, taps);
+}
+
+cudaError_t LaunchMakeSpectra(const ExplicitView& view, const float* raw,
+                              int64_t length, double2* scratch, float2* spectra,
+                              cudaStream_t stream) {
+  const int channels = view.groups * kGroup;
+  LaunchShape shape;
+  shape.block = dim3(kThreads);
+  shape.stream = stream;
+  for (int first = 0; first < channels; first += kSpectrumChannels) {
+    const int count = channels - first < kSpectrumChannels ? channels - first
+                                                           : kSpectrumChannels;
+    shape.grid = dim3(static_cast<unsigned>(count));
+    const cudaError_t error =
+        Launch(shape, MakeSpectra, view, raw, length, first, scratch, spectra);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+}  // namespace chela::cuda
