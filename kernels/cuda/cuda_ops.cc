@@ -95,7 +95,10 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
                            "a hierarchical convolution"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(), stream_),
+  const absl::StatusOr<float*> history =
+      chunk_.Get<float>(HistoryFloats(op, step_.rows(), step_.chunks()));
+  if (!history.ok()) return history.status();
+  return Check(LaunchChunks(op, step_.chunk_list(), *history, stream_),
                "a hierarchical convolution");
 }
 
@@ -139,9 +142,8 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
   if (step_.chunks() == 0) return absl::OkStatus();
   const absl::StatusOr<ChunkScratch> scratch = AttentionScratch(op);
   if (!scratch.ok()) return scratch.status();
-  return Check(
-      LaunchChunks(op, *scratch, step_.chunk_list(), modern_, stream_),
-      "a linear attention");
+  return Check(LaunchChunks(op, *scratch, step_.chunk_list(), modern_, stream_),
+               "a linear attention");
 }
 
 absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
@@ -149,8 +151,8 @@ absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
   ChunkScratch scratch;
   if (!InBlocks(op)) return scratch;
   const int64_t keys = int64_t{step_.rows()} * op.heads * kBlockKeys;
-  const int64_t states = int64_t{step_.chunk_list().groups} * op.heads *
-                         op.key_dim * op.value_dim;
+  const int64_t states =
+      int64_t{step_.chunk_list().groups} * op.heads * op.key_dim * op.value_dim;
   const absl::StatusOr<float*> memory = chunk_.Get<float>(2 * keys + states);
   if (!memory.ok()) return memory.status();
   scratch.queries = *memory;
