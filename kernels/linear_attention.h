@@ -22,8 +22,11 @@ enum class FeatureMap { kElu1, kSilu, kIdentity };
 // and [h value_dim, (h+1) value_dim) of the values.
 //
 // Precision: float32; S is never narrowed, because its rounding error lasts
-// for the whole sequence. Tokens are added one after the other, in one order,
-// so a row has the same bits however the tokens are split into steps.
+// for the whole sequence. The CPU adds tokens one after the other, in one
+// order, so a row has the same bits however the tokens are split into steps.
+// CUDA adds the tokens of longer segments in blocks at absolute positions:
+// there steps that end at multiples of 256 give the bits of the whole, others
+// its values within float32's accuracy.
 struct LinearAttention {
   int32_t heads = 0;
   int32_t key_dim = 0;    // per head

@@ -18,8 +18,7 @@ constexpr int kTokens = 8;  // between two barriers
 // Leaves o, which GateChunks norms and gates, since a head's columns lie in
 // several blocks.
 __global__ void __launch_bounds__(kTileThreads)
-    WideHeads(const __grid_constant__ LinearAttention op,
-              const Chunk* chunks) {
+    WideHeads(const __grid_constant__ LinearAttention op, const Chunk* chunks) {
   extern __shared__ float memory[];
   __shared__ float parts[kTokens][kKeyGroups][kTileColumns];
   __shared__ float w_of[kTokens][kTileColumns];

@@ -95,9 +95,11 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
                            "a hierarchical convolution"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
-  return Check(
-      LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(), stream_),
-      "a hierarchical convolution");
+  const absl::StatusOr<float*> history =
+      chunk_.Get<float>(HistoryFloats(op, step_.rows(), step_.chunks()));
+  if (!history.ok()) return history.status();
+  return Check(LaunchChunks(op, step_.chunk_list(), *history, stream_),
+               "a hierarchical convolution");
 }
 
 absl::Status CudaBackend::Run(const LinearAttention& op) {

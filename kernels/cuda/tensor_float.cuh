@@ -24,8 +24,7 @@ __device__ __forceinline__ SplitFloat Split(float x) {
 __device__ __forceinline__ void MultiplyAdd(float (&sum)[4],
                                             const uint32_t (&a)[4],
                                             const uint32_t (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -54,11 +53,14 @@ struct WarpSums {
 
 // sums += left right for 8 terms: left(i) is value i of this lane's left
 // fragment (row, row + 8; then both for the second term), right(j, i) term i
-// of its column in fragment j. Fragments from `columns` on stay as they are.
+// of its column in fragment j. Of the two halves of four fragments those from
+// `columns` on stay as they are. Fragments take turns, since a product that
+// waits for the sum of the one before would wait for all of it.
 template <typename Left, typename Right>
 __device__ __forceinline__ void AddProducts(const Left& left,
                                             const Right& right, int columns,
                                             WarpSums* sums) {
+  constexpr int kAtOnce = 4;
   uint32_t high[4];
   uint32_t low[4];
 #pragma unroll
@@ -68,15 +70,30 @@ __device__ __forceinline__ void AddProducts(const Left& left,
     low[i] = split.low;
   }
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    if (j < columns) {
-      const SplitFloat first = Split(right(j, 0));
-      const SplitFloat second = Split(right(j, 1));
-      const uint32_t right_high[2] = {first.high, second.high};
-      const uint32_t right_low[2] = {first.low, second.low};
-      MultiplyAdd(sums->small[j], low, right_high);
-      MultiplyAdd(sums->large[j], high, right_high);
-      MultiplyAdd(sums->small[j], high, right_low);
+  for (int first = 0; first < 8; first += kAtOnce) {
+    if (first >= columns) break;
+    uint32_t right_high[kAtOnce][2];
+    uint32_t right_low[kAtOnce][2];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const SplitFloat split = Split(right(first + j, i));
+        right_high[j][i] = split.high;
+        right_low[j][i] = split.low;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      MultiplyAdd(sums->small[first + j], low, right_high[j]);
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      MultiplyAdd(sums->large[first + j], high, right_high[j]);
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      MultiplyAdd(sums->small[first + j], high, right_low[j]);
     }
   }
 }

@@ -181,6 +181,22 @@ TEST_P(HierarchicalConvolutionTest, SplitsOfALongPromptGiveTheSameBits) {
   }
 }
 
+TEST_P(HierarchicalConvolutionTest, LongChunksGiveTheSameBitsAtManyLevels) {
+  // Blocks wider than what a GPU sums at once, begun before and inside a chunk.
+  const auto kernel = RandomKernel(5, 4, 8);
+  const int32_t tokens = 2 * Length(kernel) + 331;
+  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
+  Rig rig(backend(), kernel, 1);
+  const auto want = rig.RunSequence(0, a, {1});
+  const auto state = rig.ReadSlot(0);
+  for (const std::vector<int32_t>& sizes :
+       std::vector<std::vector<int32_t>>{{tokens}, {256}, {777, 2, 1024}}) {
+    SCOPED_TRACE(::testing::PrintToString(sizes));
+    ExpectSameBits(rig.RunSequence(0, a, sizes), want);
+    ExpectSameBits(rig.ReadSlot(0), state);
+  }
+}
+
 TEST_P(HierarchicalConvolutionTest, NeighboursAndSlotsChangeNoBit) {
   const auto kernel = RandomKernel(70, 8, 2);
   const int32_t width = kernel.width;

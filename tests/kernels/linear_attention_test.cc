@@ -38,9 +38,8 @@ class LinearAttentionTest : public KernelTest {
   void ExpectMatch(const reference::AttentionWeights& weights, int64_t count,
                    bool one_by_one = false) {
     ExpectMatch(weights, count,
-                one_by_one
-                    ? std::vector<int32_t>(static_cast<size_t>(count), 1)
-                    : std::vector<int32_t>{static_cast<int32_t>(count)});
+                one_by_one ? std::vector<int32_t>(static_cast<size_t>(count), 1)
+                           : std::vector<int32_t>{static_cast<int32_t>(count)});
   }
   // The pieces are sizes of steps, the last one repeated.
   void ExpectMatch(const reference::AttentionWeights& weights, int64_t count,
@@ -144,11 +143,9 @@ TEST_P(LinearAttentionTest, ChunksOfABatchDoNotSeeEachOther) {
       on->Step(Rows{{.slot = text.slot, .rows = text.before}},
                RowsOf(tokens.rows, tokens.stride, 0, text.before));
     }
-    const auto own =
-        RowsOf(tokens.rows, tokens.stride, text.before, text.rows);
-    const Segment segment = {.slot = text.slot,
-                             .rows = text.rows,
-                             .position = text.before};
+    const auto own = RowsOf(tokens.rows, tokens.stride, text.before, text.rows);
+    const Segment segment = {
+        .slot = text.slot, .rows = text.rows, .position = text.before};
     const auto out = alone.Step(Rows{segment}, own);
     want.insert(want.end(), out.begin(), out.end());
     states.push_back(alone.StateOf(text.slot));

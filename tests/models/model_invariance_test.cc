@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstddef>
 #include <random>
 #include <string>
@@ -17,7 +18,32 @@ using Rows = std::vector<std::vector<float>>;
 
 constexpr int64_t kTokens = 150;  // Beyond both kernels' lengths.
 
-// Every comparison here is of bits: a row depends on its own sequence only.
+// Rows of one text in other pieces. On the CPU a piece's end changes no bit; on
+// a GPU a row's kernels are those of its piece, within the tolerances of the
+// design.
+void ExpectSame(const Rows& got, const Rows& want, DType dtype) {
+  if (!OnCuda()) {
+    EXPECT_EQ(got, want);
+    return;
+  }
+  ASSERT_EQ(got.size(), want.size());
+  const double bound = dtype == DType::kF32 ? 1e-5 : 1e-2;
+  for (size_t row = 0; row < got.size(); ++row) {
+    ASSERT_EQ(got[row].size(), want[row].size());
+    double off = 0;
+    double all = 0;
+    for (size_t i = 0; i < got[row].size(); ++i) {
+      const double difference = double{got[row][i]} - want[row][i];
+      off += difference * difference;
+      all += double{want[row][i]} * want[row][i];
+    }
+    // Written so that NaN is wrong.
+    EXPECT_TRUE(std::sqrt(off / all) <= bound)
+        << "row " << row << ": " << std::sqrt(off / all);
+  }
+}
+
+// A row depends on its own sequence only.
 class ModelInvarianceTest
     : public testing::TestWithParam<std::tuple<LongConvKind, DType>> {
  protected:
@@ -37,6 +63,9 @@ class ModelInvarianceTest
       config.long_conv_base_length = 0;
     }
     return config;
+  }
+  static void ExpectPieces(const Rows& got, const Rows& want) {
+    ExpectSame(got, want, std::get<1>(GetParam()));
   }
   // Fills a slot's state with NaN: whoever reads it shows it.
   void Poison(const StatePool::Slot& slot) {
@@ -68,7 +97,8 @@ class ModelInvarianceTest
 TEST_P(ModelInvarianceTest, AnyEqualSplitGivesTheSameBits) {
   const auto slot = running_.Acquire();
   for (const int32_t step : {1, 2, 3, 7, 16, 31, 64, 100}) {
-    EXPECT_EQ(running_.Run(slot, tokens_, step), whole_) << step;
+    SCOPED_TRACE(step);
+    ExpectPieces(running_.Run(slot, tokens_, step), whole_);
   }
 }
 
@@ -86,15 +116,17 @@ TEST_P(ModelInvarianceTest, AnyRandomSplitGivesTheSameBits) {
       }
       first += size;
     }
-    EXPECT_EQ(rows, whole_) << round;
+    SCOPED_TRACE(round);
+    ExpectPieces(rows, whole_);
   }
 }
 
 TEST_P(ModelInvarianceTest, EverySlotGivesTheSameBits) {
   std::vector<StatePool::Slot> slots;
   for (int i = 0; i < 4; ++i) {
+    SCOPED_TRACE(i);
     slots.push_back(running_.Acquire());
-    EXPECT_EQ(running_.Run(slots.back(), tokens_, 50), whole_) << i;
+    ExpectPieces(running_.Run(slots.back(), tokens_, 50), whole_);
   }
 }
 
@@ -105,16 +137,17 @@ TEST_P(ModelInvarianceTest, APoisonedSlotStartsFromZero) {
   slot = StatePool::Slot();
   const auto again = running_.Acquire();
   EXPECT_EQ(again.id(), id);
-  EXPECT_EQ(running_.Run(again, tokens_, 32), whole_);
+  ExpectPieces(running_.Run(again, tokens_, 32), whole_);
 }
 
 TEST_P(ModelInvarianceTest, ACancelledPromptLeavesNothingBehind) {
   for (const int32_t read : {1, 31, 64, 149}) {
+    SCOPED_TRACE(read);
     auto slot = running_.Acquire();
     running_.Feed(slot, RandomTokens(kTokens, 258, 50), 0, read);
     slot = StatePool::Slot();
     slot = running_.Acquire();
-    EXPECT_EQ(running_.Run(slot, tokens_, 40), whole_) << read;
+    ExpectPieces(running_.Run(slot, tokens_, 40), whole_);
   }
 }
 
@@ -165,24 +198,26 @@ TEST_P(ModelInvarianceTest, AnyBatchGivesTheSameBits) {
     }
   }
   for (const Sequence& sequence : sequences) {
-    EXPECT_EQ(sequence.batched, sequence.alone);
+    ExpectPieces(sequence.batched, sequence.alone);
   }
 }
 
 TEST_P(ModelInvarianceTest, ASavedStateContinuesInAnotherSlot) {
   for (const int32_t cut : {1, 31, 64, 77, 149}) {
+    SCOPED_TRACE(cut);
     const auto from = running_.Acquire();
     running_.Feed(from, tokens_, 0, cut);
     const std::vector<std::byte> state = Saved(from);
     Poison(from);
     const auto to = running_.Acquire();
     ASSERT_TRUE(running_.pool().Restore(state, to).ok());
-    EXPECT_EQ(FeedRest(to, cut), Tail(cut)) << cut;
+    ExpectPieces(FeedRest(to, cut), Tail(cut));
   }
 }
 
 TEST_P(ModelInvarianceTest, ACopiedStateContinuesLikeTheOriginal) {
   for (const int32_t cut : {1, 33, 128}) {
+    SCOPED_TRACE(cut);
     const auto from = running_.Acquire();
     const auto fork = running_.Acquire();
     Poison(fork);
@@ -190,7 +225,7 @@ TEST_P(ModelInvarianceTest, ACopiedStateContinuesLikeTheOriginal) {
     ASSERT_TRUE(running_.pool().Copy(from, fork).ok());
     // The original goes another way first.
     running_.Feed(from, RandomTokens(kTokens, 258, 99), cut, 10);
-    EXPECT_EQ(FeedRest(fork, cut), Tail(cut)) << cut;
+    ExpectPieces(FeedRest(fork, cut), Tail(cut));
   }
 }
 
@@ -200,8 +235,8 @@ TEST_P(ModelInvarianceTest, AStateContinuesInAnotherProcessImage) {
   running_.Feed(from, tokens_, 0, 70);
   const auto to = other.Acquire();
   ASSERT_TRUE(other.pool().Restore(Saved(from), to).ok());
-  EXPECT_EQ(other.Feed(to, tokens_, 70, static_cast<int32_t>(kTokens - 70)),
-            Tail(70));
+  ExpectPieces(other.Feed(to, tokens_, 70, static_cast<int32_t>(kTokens - 70)),
+               Tail(70));
 }
 
 TEST_P(ModelInvarianceTest, TheNumberOfThreadsChangesNoBit) {

@@ -37,21 +37,20 @@ absl::StatusOr<KernelCase> AttentionPrefill(Backend& backend,
   op.out = data->Floats(copies * rows * values);
   if (!data->status().ok()) return data->status();
   const float* const result = op.out;
-  return data->Case(
-      "attention_prefill",
-      absl::StrCat(shape.sequences, " x ", shape.tokens, ", ", heads, " x ",
-                   op.key_dim, " x ", op.value_dim),
-      result, data,
-      [op, rows, keys, values, state, &backend,
-       sequences = shape.sequences](int64_t copy) {
-        LinearAttention mine = op;
-        mine.shared.data += copy * rows * keys;
-        mine.value.data += copy * rows * values;
-        mine.reset.data += copy * rows * values;
-        mine.state.data += copy * sequences * state;
-        mine.out += copy * rows * values;
-        return backend.Run(mine);
-      });
+  return data->Case("attention_prefill",
+                    absl::StrCat(shape.sequences, " x ", shape.tokens, ", ",
+                                 heads, " x ", op.key_dim, " x ", op.value_dim),
+                    result, data,
+                    [op, rows, keys, values, state, &backend,
+                     sequences = shape.sequences](int64_t copy) {
+                      LinearAttention mine = op;
+                      mine.shared.data += copy * rows * keys;
+                      mine.value.data += copy * rows * values;
+                      mine.reset.data += copy * rows * values;
+                      mine.state.data += copy * sequences * state;
+                      mine.out += copy * rows * values;
+                      return backend.Run(mine);
+                    });
 }
 
 }  // namespace chela::bench

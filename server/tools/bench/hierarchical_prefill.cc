@@ -30,19 +30,18 @@ absl::StatusOr<KernelCase> HierarchicalPrefill(Backend& backend,
   op.c = data->Floats(copies * rows * d);
   if (!data->status().ok()) return data->status();
   const float* const result = op.c;
-  return data->Case(
-      "hierarchical_prefill",
-      absl::StrCat(shape.sequences, " x ", shape.tokens, ", d ", d, ", B ",
-                   base, " S ", levels),
-      result, data,
-      [op, rows, d, state, &backend,
-       sequences = shape.sequences](int64_t copy) {
-        HierarchicalConvolution mine = op;
-        mine.a += copy * rows * d;
-        mine.c += copy * rows * d;
-        mine.state.data += copy * sequences * state;
-        return backend.Run(mine);
-      });
+  return data->Case("hierarchical_prefill",
+                    absl::StrCat(shape.sequences, " x ", shape.tokens, ", d ",
+                                 d, ", B ", base, " S ", levels),
+                    result, data,
+                    [op, rows, d, state, &backend,
+                     sequences = shape.sequences](int64_t copy) {
+                      HierarchicalConvolution mine = op;
+                      mine.a += copy * rows * d;
+                      mine.c += copy * rows * d;
+                      mine.state.data += copy * sequences * state;
+                      return backend.Run(mine);
+                    });
 }
 
 }  // namespace chela::bench

@@ -17,9 +17,9 @@ struct KernelBenchOptions {
   std::vector<int32_t> rows = {1, 8, 32};             // decode rows, "M"
   int64_t position = 1024;
   bool products_only = false;
-  std::vector<std::string> prefill;           // ops over whole prompts
-  std::vector<int32_t> sequences = {1, 16};   // of a prefill op's step
-  int32_t tokens = 4096;                      // of each of them
+  std::vector<std::string> prefill;          // ops over whole prompts
+  std::vector<int32_t> sequences = {1, 16};  // of a prefill op's step
+  int32_t tokens = 4096;                     // of each of them
   BackendOptions backend;
   double seconds = 0.1;  // of each half of a pair
   int32_t pairs = 7;
