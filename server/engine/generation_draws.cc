@@ -31,18 +31,20 @@ absl::StatusOr<SampledToken> Generation::Draw(const Branch& branch,
         sampler.RuleOf(branch.generated(), plan);
     if (rule.has_value()) {
       plan.rules.push_back(*rule);
-      const absl::StatusOr<int32_t> drawn = output.DrawAgain(0, plan);
-      CHELA_RETURN_IF_ERROR(drawn.status());
-      token = *drawn;
+      const absl::StatusOr<int32_t> again = output.DrawAgain(0, plan);
+      CHELA_RETURN_IF_ERROR(again.status());
+      token = *again;
     }
   }
-  if (token.has_value() && !sampler.reports_logprobs()) {
-    return sampler.Report(*token, {});
+  constexpr int32_t kHostDraws = -1;
+  const int32_t drawn = token.value_or(kHostDraws);
+  if (drawn != kHostDraws && !sampler.reports_logprobs()) {
+    return sampler.Report(drawn, {});
   }
   const absl::StatusOr<std::span<const float>> logits = output.Logits(0);
   CHELA_RETURN_IF_ERROR(logits.status());
-  return token.has_value() ? sampler.Report(*token, *logits)
-                           : sampler.Sample(*logits, branch.generated());
+  return drawn != kHostDraws ? sampler.Report(drawn, *logits)
+                             : sampler.Sample(*logits, branch.generated());
 }
 
 absl::Status Generation::SampleAll(const SequenceOutput& output, bool first) {

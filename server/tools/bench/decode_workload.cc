@@ -101,10 +101,12 @@ absl::Status DecodeWorkload::Seed(const Sequences& sequences, Set set) {
   const std::vector<float> state =
       SeededState(copies_[0].pool->layout().slot_floats);
   for (Copy& copy : copies_) {
-    for (int32_t row = 0; row < sequences.batch; ++row) {
+    const size_t first = FirstSlot(set);
+    CHELA_RETURN_IF_ERROR(copy.pool->Restore(
+        std::as_bytes(std::span<const float>(state)), copy.slots[first]));
+    for (int32_t row = 1; row < sequences.batch; ++row) {
       CHELA_RETURN_IF_ERROR(
-          copy.pool->Restore(std::as_bytes(std::span<const float>(state)),
-                             copy.slots[FirstSlot(set) + row]));
+          copy.pool->Copy(copy.slots[first], copy.slots[first + row]));
     }
   }
   SetPositions(sequences, set);
