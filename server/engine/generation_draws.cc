@@ -22,10 +22,13 @@ void Generation::PlanDraw(const Branch& branch, StepPlan& plan) const {
 absl::StatusOr<SampledToken> Generation::Draw(const Branch& branch,
                                               const SequenceOutput& output) {
   const Sampler& sampler = branch.sampler();
-  std::optional<int32_t> token = output.Token(0);
+  constexpr int32_t kHostDraws = -1;
+  int32_t token = kHostDraws;
   // The prompt's last row was drawn for the first branch.
-  if (branch.generated() == 0 && branch.index() > 0) token.reset();
-  if (!token.has_value() && model_->draws_tokens()) {
+  if (branch.generated() > 0 || branch.index() == 0) {
+    token = output.Token(0).value_or(kHostDraws);
+  }
+  if (token == kHostDraws && model_->draws_tokens()) {
     DrawPlan plan;
     const std::optional<DrawRule> rule =
         sampler.RuleOf(branch.generated(), plan);
@@ -36,14 +39,12 @@ absl::StatusOr<SampledToken> Generation::Draw(const Branch& branch,
       token = *again;
     }
   }
-  constexpr int32_t kHostDraws = -1;
-  const int32_t drawn = token.value_or(kHostDraws);
-  if (drawn != kHostDraws && !sampler.reports_logprobs()) {
-    return sampler.Report(drawn, {});
+  if (token != kHostDraws && !sampler.reports_logprobs()) {
+    return sampler.Report(token, {});
   }
   const absl::StatusOr<std::span<const float>> logits = output.Logits(0);
   CHELA_RETURN_IF_ERROR(logits.status());
-  return drawn != kHostDraws ? sampler.Report(drawn, *logits)
+  return token != kHostDraws ? sampler.Report(token, *logits)
                              : sampler.Sample(*logits, branch.generated());
 }
 
