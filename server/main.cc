@@ -31,7 +31,7 @@ constexpr std::chrono::seconds kAfterFault{10};
 
 enum class StopReason { kSignal, kTerminal, kFault };
 
-// Why the server is to stop; set by the watcher's or the engine's thread, and
+// Why the server is to stop; set by the watcher's or a device's thread, and
 // waited for by main.
 class StopRequest {
  public:

@@ -18,7 +18,7 @@ namespace chela {
 // text and notices where it ends. Token n of branch b is drawn with counter n
 // of the generator's stream b, so what else runs has no say in it.
 //
-// Owned by the engine's thread.
+// Owned by its device's thread.
 class Branch {
  public:
   // job and tokenizer must outlive it. `sampler` is that of branch `index`.

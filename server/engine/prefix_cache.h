@@ -51,7 +51,7 @@ namespace chela {
 // wait there are at most kLoadedBytes. A store that lets a prompt wait too long
 // is not read for a while.
 //
-// Errors are faults of the device. Owned by the engine's thread.
+// Errors are faults of the device. Owned by its device's thread.
 class PrefixCache {
  public:
   struct Options {

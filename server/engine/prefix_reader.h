@@ -30,7 +30,7 @@ struct CachedPrompt {
 // Reads one prompt with the help of the cache: Ready until it is, Start, then
 // Reached after each chunk. Does nothing if it was made without a cache.
 //
-// Owned by the engine's thread.
+// Owned by its device's thread.
 class PrefixReader {
  public:
   PrefixReader() = default;

@@ -43,7 +43,6 @@ Replica::Replica(int32_t index, const EngineDevice& device,
       max_rows_(
           std::max(std::min(limits.max_batch_tokens, device.model.max_rows()),
                    static_cast<int32_t>(kChunkTokens))),
-      vocab_size_(device.model.config().vocab_size),
       prefixes_({.max_bytes = limits.prefix_cache_bytes,
                  .store = device.prefix_store,
                  .max_stored_bytes = limits.prefix_store_bytes},

@@ -69,7 +69,6 @@ class Replica {
   Metrics& metrics_;
   const std::function<void(const absl::Status&)> on_fault_;
   const int32_t max_rows_;
-  const int32_t vocab_size_;
 
   // Assigned, but a store is being read for them: their slots stay free.
   std::vector<AdmissionQueue::Entry> not_ready_;

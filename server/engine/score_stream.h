@@ -23,7 +23,7 @@ namespace chela {
 //   past as context, in constant memory (ScoreStream). Of the first token of
 //   all there is no log-probability: it has no context.
 //
-// Threads: thread-safe. The callback runs on the engine's thread, without the
+// Threads: thread-safe. The callback runs on a device's thread, without the
 // lock, when the backlog fell below kBacklogTokens / 2 and at the end, and is
 // dropped after Close; it must not block, and must not call Engine::Stop.
 class ScoreStream {

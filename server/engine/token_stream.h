@@ -62,7 +62,7 @@ struct GenerationEnd : ChoiceEnd {
 // pushes and closes once; the RPC pops and may cancel. What waits is bounded
 // by the request's max_tokens, so a slow client never stalls the batch.
 //
-// Threads: thread-safe. The callback runs on the engine's thread, without the
+// Threads: thread-safe. The callback runs on a device's thread, without the
 // lock, after each Push and Close, and is dropped after Close; it must not
 // block, and must not call Engine::Stop.
 class TokenStream {

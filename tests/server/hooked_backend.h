@@ -19,7 +19,7 @@ class HookedBackend : public ForwardingBackend {
   explicit HookedBackend(std::unique_ptr<Backend> backend)
       : ForwardingBackend(std::move(backend)) {}
 
-  // From the next step on. The hook runs on the engine's thread. Thread-safe.
+  // From the next step on. The hook runs on the device's thread. Thread-safe.
   void SetHook(Hook hook) {
     const std::lock_guard lock(mutex_);
     hook_ = std::move(hook);

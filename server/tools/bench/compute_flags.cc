@@ -38,9 +38,17 @@ void AddBackendFlags(CLI::App& command, BackendOptions& backend) {
           {"avx512_bf16", CpuKernels::kAvx512Bf16}}));
 }
 
-void AddLongConvFlag(CLI::App& command, LongConvKind& kind) {
+void AddModelFlags(CLI::App& command, std::string& size, std::string& model_dir,
+                   LongConvKind& long_conv) {
+  CLI::Option* const named =
+      command
+          .add_option("--size", size,
+                      "Random weights of 31m, 125m, 350m or 1.3b")
+          ->capture_default_str();
+  command.add_option("--model", model_dir, "A checkpoint folder")
+      ->excludes(named);
   command
-      .add_option("--long-conv", kind,
+      .add_option("--long-conv", long_conv,
                   "Kernel of a named size: hierarchical, explicit")
       ->transform(CLI::CheckedTransformer(std::map<std::string, LongConvKind>{
           {"hierarchical", LongConvKind::kHierarchical},
@@ -50,14 +58,7 @@ void AddLongConvFlag(CLI::App& command, LongConvKind& kind) {
 CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options) {
   CLI::App* command = app.add_subcommand(
       "engine", "Decode and prefill offline, beside the read ceiling");
-  CLI::Option* size =
-      command
-          ->add_option("--size", options.size,
-                       "Random weights of 31m, 125m, 350m or 1.3b")
-          ->capture_default_str();
-  command->add_option("--model", options.model_dir, "A checkpoint folder")
-      ->excludes(size);
-  AddLongConvFlag(*command, options.long_conv);
+  AddModelFlags(*command, options.size, options.model_dir, options.long_conv);
   const auto list = [command](const char* name, auto& values,
                               const char* help) {
     command->add_option(name, values, help)

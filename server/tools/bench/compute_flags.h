@@ -1,6 +1,8 @@
 #ifndef CHELA_SERVER_TOOLS_BENCH_COMPUTE_FLAGS_H_
 #define CHELA_SERVER_TOOLS_BENCH_COMPUTE_FLAGS_H_
 
+#include <string>
+
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "kernels/backend.h"
@@ -13,7 +15,9 @@ namespace chela::bench {
 
 // Flags of what computes, and those of the subcommands `engine` and `kernels`.
 void AddBackendFlags(CLI::App& command, BackendOptions& backend);
-void AddLongConvFlag(CLI::App& command, LongConvKind& kind);
+// --size or --model, and --long-conv.
+void AddModelFlags(CLI::App& command, std::string& size, std::string& model_dir,
+                   LongConvKind& long_conv);
 CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options);
 CLI::App* AddKernels(CLI::App& app, KernelBenchOptions& options);
 

@@ -11,6 +11,7 @@
 #include "kernels/status_macros.h"
 #include "models/named_sizes.h"
 #include "server/tools/bench/host.h"
+#include "server/tools/bench/kernel_bench.h"
 #include "server/tools/bench/statistics.h"
 
 namespace chela::bench {
@@ -259,12 +260,7 @@ absl::Status PrefillRow(const ExplicitBenchOptions& options,
 
 absl::Status RunExplicitBench(const ExplicitBenchOptions& options,
                               const Output& output) {
-  for (const int32_t rows : options.rows) {
-    if (rows < 1 || rows > 4096) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--rows: ", rows, "; want 1 to 4096"));
-    }
-  }
+  CHELA_RETURN_IF_ERROR(CheckRows(options.rows));
   if (options.prompts < 1 || options.prompt_tokens < 2 ||
       options.prompts > (1 << 22) / options.prompt_tokens) {
     return absl::InvalidArgumentError(absl::StrCat(

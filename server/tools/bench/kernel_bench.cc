@@ -119,14 +119,19 @@ absl::Status MeasureSize(const KernelBenchOptions& options,
 
 }  // namespace
 
-absl::Status RunKernelBench(const KernelBenchOptions& options,
-                            const Output& output) {
-  for (const int32_t rows : options.rows) {
-    if (rows < 1 || rows > 4096) {
+absl::Status CheckRows(const std::vector<int32_t>& rows) {
+  for (const int32_t one : rows) {
+    if (one < 1 || one > 4096) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--rows: ", rows, "; want 1 to 4096"));
+          absl::StrCat("--rows: ", one, "; want 1 to 4096"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status RunKernelBench(const KernelBenchOptions& options,
+                            const Output& output) {
+  CHELA_RETURN_IF_ERROR(CheckRows(options.rows));
   for (const int32_t sequences : options.sequences) {
     if (sequences < 1 || int64_t{sequences} * options.tokens > (1 << 20)) {
       return absl::InvalidArgumentError(absl::StrCat(

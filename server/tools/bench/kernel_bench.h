@@ -25,6 +25,9 @@ struct KernelBenchOptions {
   int32_t pairs = 7;
 };
 
+// INVALID_ARGUMENT for decode rows outside 1 .. 4096.
+absl::Status CheckRows(const std::vector<int32_t>& rows);
+
 // For every size, op and number of rows: the time of one call and its share of
 // the read ceiling, measured beside it. Weights and states of an op take turns
 // with copies, eight last-level caches in all. Bytes are what the op must move:

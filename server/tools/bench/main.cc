@@ -13,7 +13,7 @@
 namespace {
 
 using chela::bench::AddBackendFlags;
-using chela::bench::AddLongConvFlag;
+using chela::bench::AddModelFlags;
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
@@ -75,14 +75,7 @@ CLI::App* AddSessions(CLI::App& app,
                       chela::bench::SessionBenchOptions& options) {
   CLI::App* command = app.add_subcommand(
       "sessions", "Keep the state of a text: snapshots, turns, forks");
-  CLI::Option* size =
-      command
-          ->add_option("--size", options.size,
-                       "Random weights of 31m, 125m, 350m or 1.3b")
-          ->capture_default_str();
-  command->add_option("--model", options.model_dir, "A checkpoint folder")
-      ->excludes(size);
-  AddLongConvFlag(*command, options.long_conv);
+  AddModelFlags(*command, options.size, options.model_dir, options.long_conv);
   command
       ->add_option("--position", options.position,
                    "Random tokens that the state has read")
