@@ -59,6 +59,9 @@ absl::Status CudaBackend::Open() {
   }
   modern_ = properties.major >= kModernMajor;
   processors_ = properties.multiProcessorCount;
+  whole_device_ = {
+      .processors = processors_,
+      .shared_bytes = static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
   info_ = {.name = absl::StrCat("cuda:", device_),
            .device = properties.name,
            .kernels = absl::StrCat("sm_", properties.major, properties.minor),
@@ -199,9 +202,13 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
                                   stream_));
   rounded_.Clear();
   inputs_are_set_ = true;
+  program_ = program.id;
   const auto run = [&]() -> absl::Status {
-    CHELA_RETURN_IF_ERROR(program.ops());
-    return Flush();
+    if (bucket_ == 1 && whole_steps_.Collects(program_)) collected_.emplace();
+    absl::Status status = program.ops();
+    collected_.reset();
+    if (status.ok()) status = Flush();
+    return status;
   };
   // Decode steps whose every row has logits: all others are rare.
   const bool decode =
@@ -220,6 +227,25 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
   inputs_are_set_ = false;
   bucket_ = 0;
   return status;
+}
+
+absl::Status CudaBackend::RunCollected() {
+  if (!collected_.has_value()) return absl::OkStatus();
+  const std::vector<StepOp> ops = *std::exchange(collected_, std::nullopt);
+  const absl::StatusOr<const WholeStep*> found =
+      whole_steps_.Find(program_, ops, whole_device_, stream_);
+  if (!found.ok()) return found.status();
+  if (*found == nullptr) {
+    for (const StepOp& op : ops) {
+      CHELA_RETURN_IF_ERROR(
+          std::visit([this](const auto& one) { return Run(one); }, op));
+    }
+    return absl::OkStatus();
+  }
+  WholeStep step = **found;
+  step.tokens = step_.tokens();
+  step.rows = step_.decode();
+  return Check(LaunchWholeStep(step, processors_, stream_), "a whole step");
 }
 
 int32_t CudaBackend::GridRows(int32_t rows) const {

@@ -9,11 +9,13 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/collected_step.h"
 #include "kernels/cuda/device_buffer.h"
 #include "kernels/cuda/large_products.h"
 #include "kernels/cuda/product.h"
@@ -30,7 +32,9 @@ namespace chela::cuda {
 // (products.h, bound by memory), more are a chunk (cuBLASLt). Short and long
 // convolution, and the two products of a layer's input, become one kernel each
 // where decode rows pass through them one after the other: the first op of such
-// a pair waits for the second, or for anything else.
+// a pair waits for the second, or for anything else. A step of one decode row
+// is one kernel where the model's shape allows it (whole_step.h): its ops are
+// collected until their logits are asked for.
 //
 // Threads: owned by one thread.
 class CudaBackend final : public Backend {
@@ -73,6 +77,14 @@ class CudaBackend final : public Backend {
   absl::Status Enter() const;
   // Launches what waits for a second op.
   absl::Status Flush();
+  // Whether `op` was put aside, as one of those before the logits.
+  template <typename Op>
+  bool Collects(const Op& op) {
+    if (collected_.has_value()) collected_->emplace_back(op);
+    return collected_.has_value();
+  }
+  // Runs what was put aside, at once or op by op.
+  absl::Status RunCollected();
   // Rows that a grid is made for: the bucket of a graph, or the rows there are.
   int32_t GridRows(int32_t rows) const;
   int32_t DecodeGridRows() const { return GridRows(step_.decode_rows()); }
@@ -105,6 +117,10 @@ class CudaBackend final : public Backend {
   bool inputs_are_set_ = false;  // the program's, by RunStep
   int32_t bucket_ = 0;           // of a step that is or will be a graph
   StepGraphs graphs_;
+  WholeSteps whole_steps_;
+  WholeSteps::Device whole_device_;
+  uint64_t program_ = 0;  // of the step
+  std::optional<std::vector<StepOp>> collected_;
   std::unique_ptr<LargeProducts> large_;
   std::optional<ShortConvolution> waiting_short_;
   std::optional<Linear> waiting_linear_;

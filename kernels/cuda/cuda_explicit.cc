@@ -90,6 +90,7 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
     return absl::InvalidArgumentError(
         "explicit convolution: the kernel is not the CUDA backend's");
   }
+  if (Collects(op)) return absl::OkStatus();
   CHELA_RETURN_IF_ERROR(Flush());
   const ExplicitView& view = kernel->view();
   rounded_.Forget(op.c);

@@ -46,6 +46,7 @@ absl::StatusOr<RoundedOut> CudaBackend::RoundedCopyOf(const float* result,
 }
 
 absl::Status CudaBackend::Run(const Embedding& op) {
+  if (Collects(op)) return absl::OkStatus();
   rounded_.Forget(op.out);
   if (!inputs_are_set_) {
     CHELA_RETURN_IF_ERROR(Validate(op, {{}, step_.rows()}));
@@ -70,6 +71,7 @@ absl::Status CudaBackend::Run(const Embedding& op) {
 
 absl::Status CudaBackend::Run(const ShortConvolution& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  if (Collects(op)) return absl::OkStatus();
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.chunks() > 0) {
     CHELA_RETURN_IF_ERROR(
@@ -83,6 +85,7 @@ absl::Status CudaBackend::Run(const ShortConvolution& op) {
 
 absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  if (Collects(op)) return absl::OkStatus();
   if (step_.decode_rows() > 0) {
     const bool fused = waiting_short_.has_value() &&
                        waiting_short_->a == op.a &&
@@ -104,6 +107,7 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
 
 absl::Status CudaBackend::Run(const LinearAttention& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  if (Collects(op)) return absl::OkStatus();
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.decode_rows() > 0) {
     const absl::StatusOr<RoundedOut> copy =

@@ -109,6 +109,7 @@ absl::Status CudaBackend::MultiplyChunks(const Product& product) {
 
 absl::Status CudaBackend::Run(const Linear& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  if (Collects(op)) return absl::OkStatus();
   rounded_.Forget(op.out);
   if (step_.rows() == 0) return absl::OkStatus();
   // A product that reads what the waiting one writes is no second of a pair.
@@ -139,6 +140,7 @@ absl::Status CudaBackend::Run(const Linear& op) {
 
 absl::Status CudaBackend::Run(const GatedOutput& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  if (Collects(op)) return absl::OkStatus();
   rounded_.Forget(op.out);
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.rows() == 0) return absl::OkStatus();
@@ -159,6 +161,7 @@ absl::Status CudaBackend::Run(const GatedOutput& op) {
 
 absl::Status CudaBackend::Run(const FeedForward& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
+  if (Collects(op)) return absl::OkStatus();
   rounded_.Forget(op.out);
   CHELA_RETURN_IF_ERROR(Flush());
   if (step_.rows() == 0) return absl::OkStatus();
@@ -197,6 +200,7 @@ absl::Status CudaBackend::Run(const FeedForward& op) {
 }
 
 absl::Status CudaBackend::Run(const LogitsHead& op) {
+  CHELA_RETURN_IF_ERROR(RunCollected());
   if (!inputs_are_set_) {
     CHELA_RETURN_IF_ERROR(Validate(op, {{}, step_.rows()}));
     CHELA_RETURN_IF_ERROR(Flush());

@@ -18,6 +18,8 @@ struct LaunchShape {
   // dependent launch, 9.0 and newer). The kernel calls WaitForEarlier before it
   // reads what that one wrote, and before it writes anything.
   bool overlap = false;
+  // All blocks run at once or the launch fails: they wait for each other.
+  bool together = false;
   cudaStream_t stream = nullptr;
 };
 
@@ -32,7 +34,7 @@ cudaError_t Launch(const LaunchShape& shape, void (*kernel)(Parameters...),
                              static_cast<int>(shape.shared_bytes));
     if (error != cudaSuccess) return error;
   }
-  cudaLaunchAttribute attributes[2];
+  cudaLaunchAttribute attributes[3];
   unsigned count = 0;
   if (shape.cluster > 1) {
     attributes[count].id = cudaLaunchAttributeClusterDimension;
@@ -44,6 +46,11 @@ cudaError_t Launch(const LaunchShape& shape, void (*kernel)(Parameters...),
   if (shape.overlap) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count].val.programmaticStreamSerializationAllowed = 1;
+    ++count;
+  }
+  if (shape.together) {
+    attributes[count].id = cudaLaunchAttributeCooperative;
+    attributes[count].val.cooperative = 1;
     ++count;
   }
   cudaLaunchConfig_t config = {};

@@ -1,0 +1,377 @@
+// The weights of a whole step as one stream through shared memory.
+//
+// A warp of its own asks for them with bulk copies, in the order of their use,
+// as far ahead as there is room: across products, stages and layers. The ring's
+// places are all of one size; an item is up to 1,024 inputs of 8 rows.
+#ifndef CHELA_KERNELS_CUDA_WEIGHT_STREAM_CUH_
+#define CHELA_KERNELS_CUDA_WEIGHT_STREAM_CUH_
+
+#include <cstdint>
+
+#include "kernels/cuda/product_math.cuh"
+#include "kernels/cuda/whole_step.h"
+
+namespace chela::cuda {
+
+inline constexpr int kStepWorkers = 256;  // threads: a warp for each slice
+inline constexpr int kStepThreads = kStepWorkers + 32;  // and the stream's warp
+inline constexpr int kUnitRows = 8;                     // of a weight
+inline constexpr int kItemChunks = 16;                  // at most
+inline constexpr int kGroupUnits = 7;  // that are summed side by side at most
+inline constexpr int kStepStages = 4;  // of a layer
+
+// The threads that compute.
+__device__ __forceinline__ void SyncWorkers() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kStepWorkers) : "memory");
+}
+
+// A block's part of one of a layer's products, the same in every layer: whole
+// units of 8 rows. Of a gated product units come in pairs, 8 rows of the gate
+// and 8 of the rows that belong to them.
+struct StepProduct {
+  int32_t first = 0;  // unit
+  int32_t units = 0;
+};
+
+// What a block multiplies in one stage: the units of one product, or of two
+// with as many inputs.
+struct StepStage {
+  int32_t stride = 0;  // elements of a row
+  int32_t second = 0;  // rows from a pair's first to its second part; 0: none
+  int32_t weight = 0;  // StepWeight of the first product
+  StepProduct products[2];
+  int32_t parts = 0;        // items of a unit
+  int32_t part_chunks = 0;  // of an item; the last one may have fewer
+  int32_t group = 0;        // units that are summed side by side
+
+  // Cuts the rows into items. A group takes up to half of the ring if it is
+  // not the whole stage; an even one keeps pairs together.
+  __device__ __forceinline__ void Cut() {
+    const int chunks = stride / kChunk;
+    parts = (chunks + kItemChunks - 1) / kItemChunks;
+    part_chunks = (chunks + parts - 1) / parts;
+    group = parts == 1 ? kGroupUnits : parts == 2 ? 2 : 1;
+    if (second > 0) group = max(group, 2);
+  }
+  __device__ __forceinline__ int units() const {
+    return products[0].units + products[1].units;
+  }
+  __device__ __forceinline__ bool IsSecond(int unit) const {
+    return unit >= products[0].units;
+  }
+  // Of its own product.
+  __device__ __forceinline__ int Row(int unit) const {
+    if (IsSecond(unit)) {
+      return (products[1].first + unit - products[0].units) * kUnitRows;
+    }
+    const int at = products[0].first + unit;
+    return second == 0 ? at * kUnitRows
+                       : (at >> 1) * kUnitRows + (at & 1) * second;
+  }
+  // Bytes between an item's rows: the 64 more let the eight rows that a warp
+  // reads at once lie in different banks.
+  __device__ __forceinline__ int Pitch() const {
+    return part_chunks * kChunk * 2 + 64;
+  }
+};
+
+struct StreamBarriers {
+  static constexpr int kPlaces = 11;
+  static constexpr int kPlaceBytes =
+      kUnitRows * (kItemChunks * kChunk * 2 + 64);
+  static constexpr int kBytes = kPlaces * kPlaceBytes;
+
+  uint64_t full[kPlaces];   // the stream's warp, and the bytes
+  uint64_t empty[kPlaces];  // every worker's warp
+
+  // By one thread, before everybody's barrier.
+  __device__ __forceinline__ void Init() {
+    for (int i = 0; i < kPlaces; ++i) {
+      Init(&full[i], 1);
+      Init(&empty[i], kSlices);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  static __device__ __forceinline__ uint32_t Address(const void* shared) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  }
+  static __device__ __forceinline__ void Init(uint64_t* barrier, int count) {
+    asm volatile(
+        "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(Address(barrier)),
+        "r"(count)
+        : "memory");
+  }
+  static __device__ __forceinline__ void Arrive(uint64_t* barrier) {
+    asm volatile(
+        "mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(Address(barrier))
+        : "memory");
+  }
+  static __device__ __forceinline__ void Expect(uint64_t* barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                     Address(barrier)),
+                 "r"(bytes)
+                 : "memory");
+  }
+  static __device__ __forceinline__ void Wait(uint64_t* barrier, int phase) {
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "again:\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra again;\n"
+        "}\n" ::"r"(Address(barrier)),
+        "r"(phase)
+        : "memory");
+  }
+  static __device__ __forceinline__ void Copy(void* to, const void* from,
+                                              int bytes, uint64_t* barrier) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+        "[%0], [%1], %2, [%3];" ::"r"(Address(to)),
+        "l"(from), "r"(bytes), "r"(Address(barrier))
+        : "memory");
+  }
+};
+
+// A place in the ring, and how often it was come by.
+struct RingPlace {
+  __device__ __forceinline__ void Move(int items) {
+    at += items;
+    if (at >= StreamBarriers::kPlaces) {
+      at -= StreamBarriers::kPlaces;
+      phase ^= 1;
+    }
+  }
+  int at = 0;
+  int phase = 0;
+};
+
+// What the stream's warp does: everything there is, stage by stage, group of
+// units by group, part by part, unit by unit.
+__device__ inline void StreamWeights(const StepStage* stages,
+                                     const uint16_t* const* bases, int layers,
+                                     unsigned char* ring,
+                                     StreamBarriers& barriers) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  RingPlace place;
+  for (int i = 0; i < layers * kStepStages; ++i) {
+    const StepStage stage = stages[i % kStepStages];
+    const uint16_t* const* const base =
+        bases + i / kStepStages * kStepProducts + stage.weight;
+    const int chunks = stage.stride / kChunk;
+    for (int group = 0; group < stage.units(); group += stage.group) {
+      const int units = min(stage.group, stage.units() - group);
+      for (int item = 0; item < units * stage.parts; ++item) {
+        const int part = item / units;
+        const int unit = group + item % units;
+        const int first = part * stage.part_chunks;
+        const int bytes = min(stage.part_chunks, chunks - first) * kChunk * 2;
+        const uint16_t* const from =
+            base[stage.IsSecond(unit) ? 1 : 0] +
+            int64_t{stage.Row(unit) + lane % kUnitRows} * stage.stride +
+            first * kChunk;
+        // The first time round every place is free.
+        StreamBarriers::Wait(&barriers.empty[place.at], place.phase ^ 1);
+        if (lane == 0) {
+          StreamBarriers::Expect(&barriers.full[place.at], kUnitRows * bytes);
+        }
+        __syncwarp();
+        if (lane < kUnitRows) {
+          StreamBarriers::Copy(ring + place.at * StreamBarriers::kPlaceBytes +
+                                   lane * stage.Pitch(),
+                               from, bytes, &barriers.full[place.at]);
+        }
+        place.Move(1);
+      }
+    }
+  }
+}
+
+// d += x w for a row x and 8 outputs of kUnits units each, over the inputs of a
+// chunk. The weights stand where product_math.cuh has the rows and the other
+// way round; products and their order are the same. Units take turns, since an
+// instruction waits long for the one before it of the same unit.
+template <typename T, int kUnits>
+__device__ __forceinline__ void MultiplyChunk(float (&d)[kUnits][4],
+                                              const uint4& low,
+                                              const uint4& high,
+                                              const LaneWeights (&w)[kUnits]) {
+#pragma unroll
+  for (int i = 0; i < kUnits; ++i) {
+    MultiplyAdd<T>(d[i], low.x, 0, low.y, 0, w[i].low.x, w[i].low.y);
+  }
+#pragma unroll
+  for (int i = 0; i < kUnits; ++i) {
+    MultiplyAdd<T>(d[i], low.z, 0, low.w, 0, w[i].low.z, w[i].low.w);
+  }
+#pragma unroll
+  for (int i = 0; i < kUnits; ++i) {
+    MultiplyAdd<T>(d[i], high.x, 0, high.y, 0, w[i].high.x, w[i].high.y);
+  }
+#pragma unroll
+  for (int i = 0; i < kUnits; ++i) {
+    MultiplyAdd<T>(d[i], high.z, 0, high.w, 0, w[i].high.z, w[i].high.w);
+  }
+}
+
+// A warp's part in one group of a stage's units.
+struct GroupWork {
+  const StepStage& stage;
+  const unsigned char* ring;
+  StreamBarriers& barriers;
+  RingPlace place;  // of its first item
+  int group;        // its first unit
+  int units;
+
+  __device__ __forceinline__ RingPlace Item(int i) const {
+    RingPlace item = place;
+    item.Move(i);
+    return item;
+  }
+  // Until all of it is there.
+  __device__ __forceinline__ void Wait() const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (lane < units * stage.parts) {
+      const RingPlace item = Item(lane);
+      StreamBarriers::Wait(&barriers.full[item.at], item.phase);
+    }
+    __syncwarp();
+  }
+  // Its places are free for this warp. All were waited for, other slices' too:
+  // else this warp could be done with a place twice before another one is once.
+  __device__ __forceinline__ void Free() const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    __syncwarp();
+    if (lane < units * stage.parts) {
+      StreamBarriers::Arrive(&barriers.empty[Item(lane).at]);
+    }
+  }
+  // Sums over this warp's slice for one row and the units from `first` of the
+  // group on: to[8 unit + row of the unit].
+  template <typename T, int kUnits>
+  __device__ __forceinline__ void Run(const uint16_t* left, int first,
+                                      float* to) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int slice = static_cast<int>(threadIdx.x) / 32;
+    const int begin = SliceBegin(stage.stride, slice);
+    const int end = SliceBegin(stage.stride, slice + 1);
+    float sums[kUnits][4] = {};
+    int items = first;
+    for (int part = 0; part < end; part += stage.part_chunks) {
+      const int last = min(end, part + stage.part_chunks);
+      const unsigned char* from[kUnits];
+#pragma unroll
+      for (int i = 0; i < kUnits; ++i) {
+        from[i] = ring + Item(items + i).at * StreamBarriers::kPlaceBytes +
+                  lane / 4 * stage.Pitch() + lane % 4 * 16 - part * kChunk * 2;
+      }
+#pragma unroll 2
+      for (int chunk = max(begin, part); chunk < last; ++chunk) {
+        uint4 low = make_uint4(0, 0, 0, 0);
+        uint4 high = low;
+        if (lane < 4) {  // row 0 of eight
+          const uint4* const inputs =
+              reinterpret_cast<const uint4*>(left + chunk * kChunk + lane * 8);
+          low = inputs[0];
+          high = inputs[kChunk / 2 / 8];
+        }
+        LaneWeights weights[kUnits];
+#pragma unroll
+        for (int i = 0; i < kUnits; ++i) {
+          const unsigned char* const at = from[i] + chunk * kChunk * 2;
+          weights[i] = {*reinterpret_cast<const uint4*>(at),
+                        *reinterpret_cast<const uint4*>(at + kChunk)};
+        }
+        MultiplyChunk<T, kUnits>(sums, low, high, weights);
+      }
+      items += units;
+    }
+    if (lane >= 4) return;
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+      *reinterpret_cast<float2*>(to + (group + first + i) * kUnitRows +
+                                 2 * lane) =
+          make_float2(sums[i][0], sums[i][1]);
+    }
+  }
+  // left: the row for the first product, left + shift for the second.
+  template <typename T>
+  __device__ __forceinline__ void Multiply(const uint16_t* left, int shift,
+                                           float* to) const {
+    const int of_first = min(max(stage.products[0].units - group, 0), units);
+#pragma unroll 1
+    for (int first = 0; first < units;) {
+      const bool second = first >= of_first;
+      const uint16_t* const row = left + (second ? shift : 0);
+      const int count = second ? units - of_first : of_first;
+      switch (count) {
+        case 1:
+          Run<T, 1>(row, first, to);
+          break;
+        case 2:
+          Run<T, 2>(row, first, to);
+          break;
+        case 3:
+          Run<T, 3>(row, first, to);
+          break;
+        case 4:
+          Run<T, 4>(row, first, to);
+          break;
+        case 5:
+          Run<T, 5>(row, first, to);
+          break;
+        case 6:
+          Run<T, 6>(row, first, to);
+          break;
+        case 7:
+          Run<T, 7>(row, first, to);
+          break;
+      }
+      first += count;
+    }
+  }
+};
+
+// A stage's groups, one after the other.
+class StageWork {
+ public:
+  __device__ __forceinline__ StageWork(const StepStage& stage,
+                                       const unsigned char* ring,
+                                       StreamBarriers& barriers,
+                                       const RingPlace& place)
+      : work_{stage, ring, barriers,
+              place, 0,    min(stage.group, stage.units())} {}
+  // For the first group's weights, which need none of the stage's inputs.
+  __device__ __forceinline__ void Wait() const { work_.Wait(); }
+  template <typename T>
+  __device__ __forceinline__ void Multiply(const uint16_t* left, int shift,
+                                           float* to) {
+#pragma unroll 1
+    while (work_.units > 0) {
+      work_.template Multiply<T>(left, shift, to);
+      const int rest = work_.stage.units() - work_.group - work_.units;
+      if (rest <= 0) return;
+      work_.Free();
+      Move(rest);
+      work_.Wait();
+    }
+  }
+  // Frees the last group's places; gives where the next stage's begin.
+  __device__ __forceinline__ RingPlace Free() {
+    work_.Free();
+    Move(0);
+    return work_.place;
+  }
+
+ private:
+  __device__ __forceinline__ void Move(int rest) {
+    work_.place.Move(work_.units * work_.stage.parts);
+    work_.group += work_.units;
+    work_.units = min(work_.stage.group, rest);
+  }
+  GroupWork work_;
+};
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_WEIGHT_STREAM_CUH_
