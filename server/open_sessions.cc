@@ -48,6 +48,7 @@ absl::StatusOr<std::unique_ptr<SessionRegistry>> OpenSessions(
         std::chrono::ceil<std::chrono::seconds>(*config.session_ttl);
   }
   options.max_sessions_per_user = config.max_sessions_per_user;
+  options.max_bytes_per_user = config.max_session_bytes_per_user;
   absl::StatusOr<std::unique_ptr<SessionRegistry>> sessions =
       SessionRegistry::Open(std::move(options), *std::move(store), metrics);
   if (!sessions.ok()) {

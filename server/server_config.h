@@ -44,8 +44,9 @@ struct ServerConfig {
   int64_t session_memory_bytes = int64_t{1} << 30;
   // Absent: an hour in memory, a day in a store. 0: never.
   std::optional<std::chrono::milliseconds> session_ttl;
-  int64_t max_sessions_per_user = 0;  // 0: no limit
-  std::string state_key_file;         // empty: states are not returned
+  int64_t max_sessions_per_user = 0;       // 0: no limit
+  int64_t max_session_bytes_per_user = 0;  // 0: no limit
+  std::string state_key_file;              // empty: states are not returned
 
   std::chrono::milliseconds drain_grace{1000};
   std::chrono::milliseconds drain_timeout{60000};

@@ -213,6 +213,11 @@ void AddSessionFlags(CLI::App& app, ServerConfig& config) {
             }),
             "FILE",
             "Key, 32 .. 4096 bytes, that signs the states that clients keep "
+  flags.Add(
+      "max-session-bytes-per-user",
+      WholeNumber(0, int64_t{1} << 50, &config.max_session_bytes_per_user), "N",
+      "Bytes of all states of one user's sessions; a running turn counts "
+      "with the most it may add [0: no limit]");
             "(return_state) [none: not available]");
 }
 

@@ -109,16 +109,13 @@ SessionInfo SessionRegistry::Impl::Describe(const Session& session) const {
   info.user = record.user;
   info.tokens = record.newest().state.tokens;
   info.revision = record.newest().number;
-  std::map<int64_t, int64_t> bytes;
   for (const SessionRecord::Revision& revision : record.revisions) {
     info.revisions.push_back(revision.number);
-    bytes[revision.state.key] = revision.state.bytes;
   }
   for (const auto& [name, state] : record.checkpoints) {
     info.checkpoints.push_back(name);
-    bytes[state.key] = state.bytes;
   }
-  for (const auto& [key, count] : bytes) info.state_bytes += count;
+  info.state_bytes = StateBytes(record);
   info.in_memory = session.in_memory;
   info.created = FromMs(record.created_ms);
   info.used = FromMs(record.used_ms);
@@ -183,8 +180,7 @@ void SessionRegistry::Impl::Remove(Session& session) {
   for (const int64_t key : session.record.Keys()) cache.Erase({id, key});
   ForgetUndo(session);
   if (session.in_memory) --in_memory;
-  const auto of_user = sessions_of_user.find(session.record.user);
-  if (--of_user->second == 0) sessions_of_user.erase(of_user);
+  RemoveFromUser(session);
   sessions.erase(id);
   PublishCounts();
 }
@@ -225,6 +221,7 @@ void SessionRegistry::Impl::DropGarbage(Session& session) {
 void SessionRegistry::Impl::Release(Session& session, int64_t reserved) {
   const std::lock_guard lock(mutex);
   reserved_bytes -= reserved;
+  Charge(session, StateBytes(session.record));
   session.busy = false;
   PublishCounts();
 }

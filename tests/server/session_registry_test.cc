@@ -340,25 +340,6 @@ TEST_P(SessionTest, KeepsASessionThatIsInUse) {
   EXPECT_THAT(Start("a"), IsState(State(1)));
 }
 
-TEST_P(SessionTest, BoundsTheSessionsOfAllAndOfEachUser) {
-  options_.max_sessions = 3;
-  options_.max_sessions_per_user = 2;
-  Open();
-  const auto code = [this](const std::string& id, const std::string& user) {
-    return registry_->Create({id, user, {}}).status().code();
-  };
-  EXPECT_EQ(code("a", "u"), Code::kOk);
-  EXPECT_EQ(registry_->Fork("a", {}, {"b", "u", {}}).status().code(),
-            Code::kOk);
-  EXPECT_EQ(code("c", "u"), Code::kResourceExhausted);
-  EXPECT_EQ(registry_->Import(State(1), {"c", "u", {}}).status().code(),
-            Code::kResourceExhausted);
-  EXPECT_EQ(code("c", "v"), Code::kOk);
-  EXPECT_EQ(code("d", "w"), Code::kResourceExhausted);
-  EXPECT_TRUE(registry_->Delete("a").ok());
-  EXPECT_EQ(code("d", "u"), Code::kOk);
-}
-
 TEST_P(SessionTest, ReportsOperationsAndTiers) {
   Create("a");
   Turn("a", 1);
