@@ -56,6 +56,7 @@ struct ServerConfig {
   bool log_content = false;
 
   bool check = false;
+  bool poison_free_states = false;  // StatePool::Create
 };
 
 // What became of a command line: a config to run with, or a text to print and

@@ -265,6 +265,9 @@ void AddServingFlags(CLI::App& app, ServerConfig& config, std::string& file) {
 
 }  // namespace
 
+  other.AddSwitch("poison-free-states", &config.poison_free_states,
+                  "For debugging: fill states that nobody uses with NaN, so "
+                  "that whoever reads one shows");
 void AddServerFlags(CLI::App& app, ServerConfig& config, std::string& file) {
   AddModelFlags(app, config);
   AddLimitFlags(app, config);
