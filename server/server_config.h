@@ -39,6 +39,7 @@ struct ServerConfig {
   int64_t prefix_cache_bytes = -1;  // 0: off; -1: DefaultPrefixCacheBytes
   std::string prefix_cache_dir;     // empty: nothing of it is on a disk
   int64_t prefix_cache_disk_bytes = int64_t{8} << 30;
+  int64_t prefix_cache_pinned_bytes = -1;  // -1: half of prefix_cache_bytes
 
   std::string session_store = "memory";  // or a folder, or redis://HOST:PORT
   int64_t session_memory_bytes = int64_t{1} << 30;
@@ -55,8 +56,8 @@ struct ServerConfig {
   spdlog::level::level_enum log_level = spdlog::level::info;
   bool log_content = false;
 
-  bool check = false;
   bool poison_free_states = false;  // StatePool::Create
+  bool check = false;
 };
 
 // What became of a command line: a config to run with, or a text to print and

@@ -1,6 +1,7 @@
 #include "server/rpc/convert.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <utility>
 
@@ -67,6 +68,13 @@ void ToCache(const v1::GenerateRequest& request, GenerateJob& job,
   }
   job.cache_at.assign(request.cache_at().begin(), request.cache_at().end());
   job.cache_salt = CheckSalt(request.cache_salt(), errors);
+  if (!request.has_cache_pin_seconds()) return;
+  job.cache_pin = std::chrono::seconds(
+      CheckRange("cache_pin_seconds", request.cache_pin_seconds(), 0,
+                 static_cast<int32_t>(kMaxCachePin.count()), errors));
+  if (request.cache_at_size() == 0) {
+    errors.Add("cache_pin_seconds", "set; want it with cache_at only");
+  }
 }
 
 std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,

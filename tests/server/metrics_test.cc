@@ -71,6 +71,7 @@ TEST(MetricsTest, NamesEveryMetricOfTheContract) {
                            "chela_prefix_cache_hits_total counter",
                            "chela_prefix_cache_evictions_total counter",
                            "chela_prefix_cache_bytes gauge",
+                           "chela_prefix_cache_pinned_bytes gauge",
                            "chela_finished_total counter",
                            "chela_admission_rejections_total counter",
                            "chela_batch_sequences histogram",
@@ -201,8 +202,14 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   metrics.AddPromptTokens(5, 0);
   metrics.AddPrefixCacheTokens(20, 16, "host");
   metrics.AddPrefixCacheTokens(10, 0, "none");
-  metrics.AddPrefixCache(900, 70, 2);
-  metrics.AddPrefixCache(-100, -10, 1);
+  metrics.AddPrefixCache({.host_bytes = 900,
+                          .pinned_bytes = 300,
+                          .disk_bytes = 70,
+                          .evictions = 2});
+  metrics.AddPrefixCache({.host_bytes = -100,
+                          .pinned_bytes = -50,
+                          .disk_bytes = -10,
+                          .evictions = 1});
   metrics.AddGeneratedTokens(3);
   metrics.AdmissionRejected("queue_full");
   metrics.GenerationFinished("eos");
@@ -227,6 +234,7 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_hits_total" + m), 16);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_evictions_total" + m), 3);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_bytes" + m), 800);
+  EXPECT_EQ(ValueOf(page, "chela_prefix_cache_pinned_bytes" + m), 250);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_disk_bytes" + m), 60);
   const std::string tier_hits = "chela_prefix_cache_tier_hits_total";
   EXPECT_EQ(ValueOf(page, tier_hits + "{model=\"m\",tier=\"host\"}"), 16);

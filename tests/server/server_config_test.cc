@@ -52,6 +52,14 @@ TEST(ServerConfigTest, TakesTheBytesOfThePrefixCacheOrAuto) {
   EXPECT_EQ(bytes("0"), 0);
   EXPECT_EQ(bytes("5000000000"), 5000000000);
   EXPECT_EQ(bytes("auto"), -1);
+  const auto pinned = [](const std::string& value) {
+    return Parse({"--prefix-cache-pinned-bytes", value})
+        .config->prefix_cache_pinned_bytes;
+  };
+  EXPECT_EQ(Parse({}).config->prefix_cache_pinned_bytes, -1);
+  EXPECT_EQ(pinned("0"), 0);
+  EXPECT_EQ(pinned("1000"), 1000);
+  EXPECT_EQ(pinned("auto"), -1);
 }
 
 TEST(ServerConfigTest, LetsAFlagBeatAVariableBeatTheFile) {
