@@ -39,6 +39,7 @@ struct Session {
   int64_t idle_since_ms = 0;  // by the steady clock
   bool busy = false;
   bool creating = false;      // not in the store yet, for nobody else to see
+  bool ending = false;        // its time ran out, and it is being removed
   bool in_memory = false;     // as counted for the metrics
   bool rewrite = false;       // the store may hold another record than this one
   int64_t charged_bytes = 0;  // to its user

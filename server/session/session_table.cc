@@ -75,8 +75,8 @@ void SessionRegistry::Impl::Touch(Session& session) const {
 
 bool SessionRegistry::Impl::Expired(const Session& session) const {
   const SessionRecord& record = session.record;
-  return record.ttl_seconds > 0 && !session.busy &&
-         IdleMs(session) >= record.ttl_seconds * 1000;
+  return session.ending || (record.ttl_seconds > 0 && !session.busy &&
+                            IdleMs(session) >= record.ttl_seconds * 1000);
 }
 
 absl::StatusOr<Session*> SessionRegistry::Impl::Find(std::string_view id) {
@@ -222,7 +222,7 @@ void SessionRegistry::Impl::Release(Session& session, int64_t reserved) {
   const std::lock_guard lock(mutex);
   reserved_bytes -= reserved;
   Charge(session, StateBytes(session.record));
-  session.busy = false;
+  session.busy = session.ending = false;
   PublishCounts();
 }
 
@@ -231,8 +231,10 @@ void SessionRegistry::Impl::Expire(std::string_view only) {
   {
     const std::lock_guard lock(mutex);
     for (auto& [id, session] : sessions) {
-      if ((!only.empty() && id != only) || !Expired(session)) continue;
-      session.busy = true;
+      if ((!only.empty() && id != only) || session.busy || !Expired(session)) {
+        continue;
+      }
+      session.busy = session.ending = true;
       expired.push_back(&session);
     }
   }

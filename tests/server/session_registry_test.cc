@@ -308,38 +308,6 @@ TEST_P(SessionTest, ListsSessionsInPages) {
   EXPECT_EQ(registry_->List("", 5, "").next_page_token, "");
 }
 
-TEST_P(SessionTest, EndsIdleSessions) {
-  Create("never", "");
-  ASSERT_TRUE(registry_->Create({"short", "u", seconds(10)}).ok());
-  ASSERT_TRUE(registry_->Create({"eternal", "u", seconds(0)}).ok());
-  now_ += seconds(9);
-  Turn("short", 1);  // Use prolongs its life.
-  now_ += seconds(9);
-  EXPECT_EQ(StartCode("short"), Code::kOk);
-  now_ += seconds(10);
-  EXPECT_EQ(StartCode("short"), Code::kNotFound);
-  EXPECT_EQ(registry_->Get("short").status().code(), Code::kNotFound);
-  EXPECT_EQ(registry_->List("u", 0, "").sessions.size(), 1u);
-  // Its name is free, though nobody has swept yet.
-  ASSERT_TRUE(registry_->Create({"short", "u", seconds(10)}).ok());
-  EXPECT_EQ(Start("short"), nullptr);
-  now_ += std::chrono::hours(24 * 365);
-  registry_->Sweep();
-  EXPECT_EQ(registry_->List("", 0, "").sessions.size(), 1u);
-  EXPECT_EQ(registry_->Get("eternal")->expires, std::nullopt);
-  EXPECT_TRUE(medium_.snapshots.empty());
-}
-
-TEST_P(SessionTest, KeepsASessionThatIsInUse) {
-  ASSERT_TRUE(registry_->Create({"a", "", seconds(10)}).ok());
-  absl::StatusOr<SessionTurn> turn = registry_->BeginTurn("a", std::nullopt);
-  ASSERT_TRUE(turn.ok());
-  now_ += seconds(1000);
-  registry_->Sweep();
-  EXPECT_TRUE(turn->Commit(State(1), "").ok());
-  EXPECT_THAT(Start("a"), IsState(State(1)));
-}
-
 TEST_P(SessionTest, ReportsOperationsAndTiers) {
   Create("a");
   Turn("a", 1);
@@ -363,22 +331,6 @@ TEST_P(SessionTest, ReportsOperationsAndTiers) {
   EXPECT_EQ(tier("store"), 0);
   ASSERT_TRUE(registry_->Delete("a").ok());
   EXPECT_EQ(tier("memory"), 0);
-}
-
-TEST_P(SessionTest, AClockThatIsSetEndsNoSession) {
-  Create("a");
-  now_ += seconds(100);
-  for (const int hours : {24 * 365, -24 * 365}) {
-    clock_error_ = std::chrono::hours(hours);
-    registry_->Sweep();
-    const auto info = registry_->Get("a");
-    ASSERT_TRUE(info.ok()) << info.status();
-    EXPECT_EQ(*info->expires - (now_ + clock_error_),
-              std::chrono::hours(1) - seconds(100));
-  }
-  // Its own time goes on meanwhile.
-  now_ += std::chrono::hours(1) - seconds(100);
-  EXPECT_EQ(registry_->Get("a").status().code(), Code::kNotFound);
 }
 
 }  // namespace
