@@ -10,6 +10,7 @@
 #include "server/rpc/raw_message.h"
 #include "server/rpc/status.h"
 #include "server/session/snapshot.h"
+#include "server/session/snapshot_header.h"
 
 namespace chela {
 namespace {
@@ -174,13 +175,7 @@ absl::Status ImportReactor::TakeMessage() {
 absl::Status ImportReactor::TakeChunk(std::string& chunk) {
   bytes_ += chunk.size();
   const size_t most = MaxSnapshotBytes(model_->snapshot);
-  if (bytes_ > most) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chunk: more than ", most,
-                     " bytes, which no state of this model has; "
-                     "want a snapshot of fingerprint ",
-                     model_->snapshot.fingerprint));
-  }
+  if (bytes_ > most) return TooLong(chunk);
   if (!share_.Take(static_cast<int64_t>(chunk.size()),
                    MostInFlight(model_->snapshot))) {
     return TooMuchInFlight();
@@ -192,6 +187,24 @@ absl::Status ImportReactor::TakeChunk(std::string& chunk) {
     pieces_.push_back(std::move(chunk));
   }
   return absl::OkStatus();
+}
+
+// Another model's snapshot is told from what is none at all.
+absl::Status ImportReactor::TooLong(const std::string& chunk) const {
+  std::string beginning;
+  for (const std::string& piece : pieces_) {
+    if (beginning.size() >= kMaxSnapshotHeadBytes) break;
+    beginning += piece.substr(0, kMaxSnapshotHeadBytes);
+  }
+  beginning += chunk.substr(0, kMaxSnapshotHeadBytes);
+  const absl::Status status =
+      CheckSnapshotBeginning(beginning, model_->snapshot);
+  if (absl::IsFailedPrecondition(status)) return status;
+  return absl::InvalidArgumentError(
+      absl::StrCat("chunk: more than ", MaxSnapshotBytes(model_->snapshot),
+                   " bytes, which no state of this model has; "
+                   "want a snapshot of fingerprint ",
+                   model_->snapshot.fingerprint));
 }
 
 absl::Status ImportReactor::Import() {

@@ -66,6 +66,7 @@ class ImportReactor final
   absl::Status TakeMessage();
   // Takes the message's piece; an error if it is one too many.
   absl::Status TakeChunk(std::string& chunk);
+  absl::Status TooLong(const std::string& chunk) const;
   absl::Status Import();
 
   grpc::CallbackServerContext* const context_;

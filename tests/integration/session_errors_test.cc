@@ -159,6 +159,31 @@ TEST_F(SessionErrorsTest, NameTheFieldsOfATurn) {
   EXPECT_TRUE(client_.Status(In("s", "x", 1)).ok());
 }
 
+TEST_F(SessionErrorsTest, TellAnotherModelsSnapshotWhateverItsSize) {
+  client_.Create("s");
+  client_.Generate(In("s", "Once", 5));
+  const std::string snapshot = client_.Export("s");
+  for (const int32_t layers : {1, 3}) {
+    ModelConfig config = test_support::TinyConfig();
+    config.num_hidden_layers = layers;
+    const test_support::TinyModel model(config);
+    ServerRig other({}, /*load=*/false);
+    ASSERT_TRUE(other.server().Load(model.directory()).ok());
+    SessionClient there(other);
+    EXPECT_EQ(there.ImportStatus("s", snapshot).error_code(),
+              StatusCode::FAILED_PRECONDITION);
+    // Longer than any state there, in pieces of all sizes.
+    for (const size_t piece : {size_t{1000}, snapshot.size()}) {
+      const grpc::Status status =
+          there.ImportStatus("s", snapshot + std::string(200000, 'x'), piece);
+      EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION);
+      EXPECT_THAT(status.error_message(), HasSubstr("of the model "));
+    }
+    EXPECT_EQ(there.ImportStatus("s", std::string(300000, 'x')).error_code(),
+              StatusCode::INVALID_ARGUMENT);
+  }
+}
+
 TEST_F(SessionErrorsTest, AnImportThatCannotBeDecodedIsNotTheEndOfIt) {
   client_.Create("s");
   client_.Generate(In("s", "Once", 5));
