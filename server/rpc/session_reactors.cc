@@ -197,8 +197,7 @@ absl::Status ImportReactor::TooLong(const std::string& chunk) const {
     beginning += piece.substr(0, kMaxSnapshotHeadBytes);
   }
   beginning += chunk.substr(0, kMaxSnapshotHeadBytes);
-  const absl::Status status =
-      CheckSnapshotBeginning(beginning, model_->snapshot);
+  absl::Status status = CheckSnapshotBeginning(beginning, model_->snapshot);
   if (absl::IsFailedPrecondition(status)) return status;
   return absl::InvalidArgumentError(
       absl::StrCat("chunk: more than ", MaxSnapshotBytes(model_->snapshot),

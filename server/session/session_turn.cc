@@ -107,7 +107,7 @@ absl::Status SessionTurn::Claim::Keep(SessionRecord next,
                                       std::string snapshot) {
   const int64_t key = next.newest().state.key;
   const NewSnapshot stored = {key, std::move(snapshot)};
-  const absl::Status written = impl->Write(*session, next, &stored);
+  absl::Status written = impl->Write(*session, next, &stored);
   {
     const std::lock_guard lock(impl->mutex);
     if (!written.ok()) {
