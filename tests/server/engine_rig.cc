@@ -41,8 +41,7 @@ const TinyModel& Checkpoint(const RigOptions& options) {
 BackendOptions DeviceOptions(int32_t threads, int32_t index) {
   BackendOptions options;
   options.threads = threads;
-  const char* kind = std::getenv("CHELA_TEST_DEVICE");
-  if (kind == nullptr || std::string(kind) != "cuda") return options;
+  if (!OnGpu()) return options;
   const char* gpus = std::getenv("CHELA_TEST_GPUS");
   options.kind = BackendKind::kCuda;
   options.device = index % (gpus == nullptr ? 1 : std::atoi(gpus));
@@ -59,6 +58,11 @@ T Must(absl::StatusOr<T> value) {
 }
 
 }  // namespace
+
+bool OnGpu() {
+  const char* const kind = std::getenv("CHELA_TEST_DEVICE");
+  return kind != nullptr && std::string(kind) == "cuda";
+}
 
 bool DrawsByDefault() { return std::getenv("CHELA_TEST_DRAWS") != nullptr; }
 

@@ -24,6 +24,10 @@ namespace chela::test_support {
 
 using Tokens = std::vector<int32_t>;
 
+// CHELA_TEST_DEVICE=cuda: rigs are on a GPU, where the last bits of a text
+// depend on the pieces that it is read in.
+bool OnGpu();
+
 // CHELA_TEST_DRAWS: the same tests on a backend that draws tokens.
 bool DrawsByDefault();
 
