@@ -50,7 +50,7 @@ class StatePool {
 
   // RESOURCE_EXHAUSTED if num_slots states do not fit. `backend` must outlive
   // the pool. poison_free_slots: fills each slot that nobody claims with NaN,
-  // so that whoever reads what he has not written finds out. For tests.
+  // so that whoever reads what he has not written finds out. For debugging.
   static absl::StatusOr<std::unique_ptr<StatePool>> Create(
       Backend& backend, const ModelConfig& config, int32_t num_slots,
       bool poison_free_slots = false);

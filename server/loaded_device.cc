@@ -156,9 +156,9 @@ absl::StatusOr<int32_t> ChooseSequences(
   return sequences;
 }
 
-absl::Status MakeStates(LoadedDevice& device, int32_t sequences) {
-  absl::StatusOr<std::unique_ptr<StatePool>> pool =
-      StatePool::Create(*device.backend, device.model->config(), sequences);
+absl::Status MakeStates(LoadedDevice& device, int32_t sequences, bool poison) {
+  absl::StatusOr<std::unique_ptr<StatePool>> pool = StatePool::Create(
+      *device.backend, device.model->config(), sequences, poison);
   if (!pool.ok()) {
     return absl::Status(
         pool.status().code(),
@@ -195,7 +195,7 @@ absl::StatusOr<std::vector<LoadedDevice>> LoadDevices(
   const absl::StatusOr<int32_t> sequences = ChooseSequences(config, *devices);
   if (!sequences.ok()) return sequences.status();
   CHELA_RETURN_IF_ERROR(ForEach(*devices, [&](LoadedDevice& device) {
-    return MakeStates(device, *sequences);
+    return MakeStates(device, *sequences, config.poison_free_states);
   }));
   return devices;
 }

@@ -24,6 +24,12 @@ absl::StatusOr<std::unique_ptr<SnapshotStore>> OpenStore(
     if (!address.ok()) return address.status();
     return OpenRedisStore({.address = *address});
   }
+  if (where.find("://") != std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", where,
+                     "\"; want memory, a folder, redis://HOST:PORT or "
+                     "unix://SOCKET"));
+  }
   return OpenFolderStore(where);
 }
 
@@ -48,6 +54,7 @@ absl::StatusOr<std::unique_ptr<SessionRegistry>> OpenSessions(
         std::chrono::ceil<std::chrono::seconds>(*config.session_ttl);
   }
   options.max_sessions_per_user = config.max_sessions_per_user;
+  options.max_bytes_per_user = config.max_session_bytes_per_user;
   absl::StatusOr<std::unique_ptr<SessionRegistry>> sessions =
       SessionRegistry::Open(std::move(options), *std::move(store), metrics);
   if (!sessions.ok()) {

@@ -24,7 +24,10 @@ EngineLimits Limits(const ServerConfig& config, const LoadedModel& loaded) {
           .max_prompt_tokens = config.max_prompt_tokens,
           .max_output_tokens = config.max_output_tokens,
           .prefix_cache_bytes = loaded.prefix_cache_bytes,
-          .prefix_store_bytes = config.prefix_cache_disk_bytes};
+          .prefix_store_bytes = config.prefix_cache_disk_bytes,
+          .prefix_pinned_bytes = config.prefix_cache_pinned_bytes < 0
+                                     ? loaded.prefix_cache_bytes / 2
+                                     : config.prefix_cache_pinned_bytes};
 }
 
 Metrics::Memory MemoryOf(const LoadedDevice& device) {

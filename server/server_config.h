@@ -39,13 +39,15 @@ struct ServerConfig {
   int64_t prefix_cache_bytes = -1;  // 0: off; -1: DefaultPrefixCacheBytes
   std::string prefix_cache_dir;     // empty: nothing of it is on a disk
   int64_t prefix_cache_disk_bytes = int64_t{8} << 30;
+  int64_t prefix_cache_pinned_bytes = -1;  // -1: half of prefix_cache_bytes
 
   std::string session_store = "memory";  // or a folder, or redis://HOST:PORT
   int64_t session_memory_bytes = int64_t{1} << 30;
   // Absent: an hour in memory, a day in a store. 0: never.
   std::optional<std::chrono::milliseconds> session_ttl;
-  int64_t max_sessions_per_user = 0;  // 0: no limit
-  std::string state_key_file;         // empty: states are not returned
+  int64_t max_sessions_per_user = 0;       // 0: no limit
+  int64_t max_session_bytes_per_user = 0;  // 0: no limit
+  std::string state_key_file;              // empty: states are not returned
 
   std::chrono::milliseconds drain_grace{1000};
   std::chrono::milliseconds drain_timeout{60000};
@@ -54,6 +56,7 @@ struct ServerConfig {
   spdlog::level::level_enum log_level = spdlog::level::info;
   bool log_content = false;
 
+  bool poison_free_states = false;  // StatePool::Create
   bool check = false;
 };
 

@@ -174,6 +174,12 @@ void AddLimitFlags(CLI::App& app, ServerConfig& config) {
   flags.Add("prefix-cache-disk-bytes",
             WholeNumber(0, int64_t{1} << 50, &config.prefix_cache_disk_bytes),
             "N", "Most bytes of files there [8589934592]");
+  flags.Add(
+      "prefix-cache-pinned-bytes",
+      AutoOrNumber(int64_t{1} << 46, &config.prefix_cache_pinned_bytes),
+      "auto|N",
+      "Of --prefix-cache-bytes, what requests may pin (cache_pin_seconds) "
+      "[auto: half, which is the most; 0: nothing]");
   flags.Add("rpc-workers", WholeNumber(1, 256, &config.rpc_workers), "N",
             "Threads that tokenise inputs above 16 KiB and wait for the "
             "session store [2]");
@@ -207,6 +213,11 @@ void AddSessionFlags(CLI::App& app, ServerConfig& config) {
   flags.Add("max-sessions-per-user",
             WholeNumber(0, int64_t{1} << 40, &config.max_sessions_per_user),
             "N", "Sessions of one user [0: no limit]");
+  flags.Add(
+      "max-session-bytes-per-user",
+      WholeNumber(0, int64_t{1} << 50, &config.max_session_bytes_per_user), "N",
+      "Bytes of all states of one user's sessions; a running turn counts "
+      "with the most it may add [0: no limit]");
   flags.Add("state-key-file", Store([&config](const std::string& value) {
               config.state_key_file = value;
               return absl::OkStatus();
@@ -254,6 +265,9 @@ void AddServingFlags(CLI::App& app, ServerConfig& config, std::string& file) {
               return absl::OkStatus();
             }),
             "FILE", "TOML or INI file with flags as keys: max-waiting = 64");
+  other.AddSwitch("poison-free-states", &config.poison_free_states,
+                  "For debugging: fill states that nobody uses with NaN, so "
+                  "that whoever reads one shows");
   other.AddSwitch("check", &config.check,
                   "Load the model, print what would be used, and exit");
 }

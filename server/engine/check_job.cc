@@ -96,7 +96,11 @@ absl::Status CheckCache(const GenerateJob& job) {
         absl::StrCat("cache_at[", i, "]: ", job.cache_at[i], "; want 1 to ",
                      size, ", the tokens of the prompt"));
   }
-  return absl::OkStatus();
+  const auto pin = job.cache_pin.value_or(std::chrono::seconds(0));
+  if (pin.count() >= 0 && pin <= kMaxCachePin) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cache_pin: ", pin.count(),
+                                                 " s; want 0 to ",
+                                                 kMaxCachePin.count(), " s"));
 }
 
 constexpr int64_t kMaxPosition = int64_t{1} << 62;

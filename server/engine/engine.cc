@@ -60,6 +60,7 @@ EngineGroup::EngineGroup(
   EngineLimits of_one = limits;
   of_one.prefix_cache_bytes /= static_cast<int64_t>(devices.size());
   of_one.prefix_store_bytes /= static_cast<int64_t>(devices.size());
+  of_one.prefix_pinned_bytes /= static_cast<int64_t>(devices.size());
   for (const EngineDevice& device : devices) {
     const auto index = static_cast<int32_t>(replicas_.size());
     replicas_.push_back(std::make_unique<Replica>(index, device, of_one, queue_,

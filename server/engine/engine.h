@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct EngineLimits {
   int64_t prefix_cache_bytes = 0;  // on the host (prefix_cache.h), of all
                                    // devices together; 0: off
   int64_t prefix_store_bytes = 0;  // in EngineDevice::prefix_store, likewise
+  // Of prefix_cache_bytes, what requests may pin; at most half of it.
+  int64_t prefix_pinned_bytes = std::numeric_limits<int64_t>::max();
 };
 
 // A device that an engine serves from: a whole copy of the model.

@@ -82,6 +82,7 @@ bool Generation::Ready(PrefixCache& prefixes, Clock::time_point now) {
         PrefixReader(prefixes, {.salt = job_.cache_salt,
                                 .tokens = job_.prompt,
                                 .cache_at = job_.cache_at,
+                                .pin = job_.cache_pin,
                                 .reads_all = job_.prompt_logprobs >= 0});
   }
   return prefix_reader_.Ready(now);

@@ -83,6 +83,7 @@ Usage Generation::MakeUsage() const {
   usage.prompt_tokens = static_cast<int32_t>(prompt_size());
   usage.cached_prompt_tokens = static_cast<int32_t>(cached_);
   usage.cached_tier = prefix_reader_.tier();
+  usage.pinned_tokens = static_cast<int32_t>(prefix_reader_.pinned());
   usage.generated_tokens = static_cast<int32_t>(generated_);
   if (turn_.has_value()) usage.dropped_bytes = turn_->dropped_bytes();
   usage.queue_seconds = queue_seconds();

@@ -25,6 +25,8 @@ PrefixCache::PrefixCache(const Options& options, StatePool& pool,
     : max_bytes_(options.max_bytes),
       store_(options.max_bytes > 0 ? options.store : nullptr),
       max_stored_bytes_(options.max_stored_bytes),
+      max_pinned_bytes_(
+          std::min(options.max_pinned_bytes, options.max_bytes / 2)),
       pool_(pool),
       metrics_(metrics),
       tree_(max_bytes_ / kTreeShare) {
@@ -37,17 +39,22 @@ int64_t PrefixCache::host_bytes() const {
 
 // Tokens that were added are memory too.
 void PrefixCache::FitHost() {
-  while (host_bytes() > max_bytes_) GiveUpOldestOnHost();
+  while (host_bytes() > max_bytes_ && tree_.OldestOnHost() != nullptr) {
+    GiveUpOldestOnHost();
+  }
   Publish();
 }
 
 void PrefixCache::Publish() {
   RemoveDropped();
   const int64_t drops = tree_.dropped_states();
-  metrics_.AddPrefixCache(host_bytes() - published_bytes_,
-                          tree_.stored_bytes() - published_stored_,
-                          drops - published_drops_);
+  metrics_.AddPrefixCache(
+      {.host_bytes = host_bytes() - published_bytes_,
+       .pinned_bytes = pinned_bytes() - published_pinned_,
+       .disk_bytes = tree_.stored_bytes() - published_stored_,
+       .evictions = drops - published_drops_});
   published_bytes_ = host_bytes();
+  published_pinned_ = pinned_bytes();
   published_stored_ = tree_.stored_bytes();
   published_drops_ = drops;
 }
@@ -58,6 +65,7 @@ bool PrefixCache::MakeRoom(const PrefixTree::Node* mover) {
   if (tree_.bytes() + pool_.slot_bytes() > max_bytes_) return false;
   while (host_bytes() + pool_.slot_bytes() > max_bytes_) {
     if (mover != nullptr && tree_.Oldest() == mover) return false;
+    if (tree_.OldestOnHost() == nullptr) return false;
     GiveUpOldestOnHost();
   }
   return true;
@@ -103,7 +111,7 @@ absl::Status PrefixCache::FreeSlots(int32_t count) {
 absl::Status PrefixCache::Save(std::string_view salt,
                                std::span<const int32_t> tokens,
                                const StatePool::Slot& slot) {
-  if (tree_.Holds(salt, tokens)) return absl::OkStatus();
+  if (tree_.StateAt(salt, tokens) != nullptr) return absl::OkStatus();
   CachedState state;
   if (pool_.free_slots() > 0) {
     absl::StatusOr<StatePool::Slot> free = pool_.Acquire();

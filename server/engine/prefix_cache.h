@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -40,8 +41,10 @@ namespace chela {
 // the host: states and the tree of tokens, the latter an eighth of it at most,
 // those that lead to stored states included. Beyond, the state that was used
 // longest ago moves to the store or is dropped; a use is a hit or being saved.
-// There are no pins: a hit copies within one call, and a caller who could pin
-// states by cache_at could take the memory for good.
+// The points of cache_at may be pinned for some time: their states lie on the
+// host then and are not given up before. All of them together have at most
+// max_pinned_bytes, and half of max_bytes, so that nobody who may pin takes
+// the memory from the others.
 //
 // **The store** (prefix_store.h) works beside the engine, which never waits for
 // it. What it has begun is counted with its largest size, so max_stored_bytes
@@ -58,6 +61,7 @@ class PrefixCache {
     int64_t max_bytes = 0;         // 0: keeps nothing and finds nothing
     PrefixStore* store = nullptr;  // null: none
     int64_t max_stored_bytes = 0;
+    int64_t max_pinned_bytes = 0;
   };
   // Everything borrowed must outlive it.
   PrefixCache(const Options& options, StatePool& pool, Metrics& metrics);
@@ -67,8 +71,13 @@ class PrefixCache {
   // Gives slots up until `count` of the pool are free, or none are left.
   absl::Status FreeSlots(int32_t count);
 
-  // Takes notice of what the store has done. Often: prompts wait for it.
+  // Takes notice of what the store has done, and of pins that are over. Often:
+  // prompts wait for it.
   void TakeEvents();
+  // When the next pin is over.
+  std::optional<Clock::time_point> next_pin_end() const {
+    return next_pin_end_;
+  }
   // Before the end: writes the states in memory to the store, the most
   // recently used first, until `deadline`.
   void Flush(Clock::time_point deadline);
@@ -93,6 +102,17 @@ class PrefixCache {
   void FitHost();
   void Publish();
 
+  // prefix_pins.cc
+  int64_t pinned_bytes() const;
+  // Pins the state in memory after these tokens, if there is one and room for
+  // it, at least until then. Whether it is pinned.
+  absl::StatusOr<bool> Pin(std::string_view salt,
+                           std::span<const int32_t> tokens,
+                           Clock::time_point until);
+  void Unpin(std::string_view salt, std::span<const int32_t> tokens);
+  void EndPins(Clock::time_point now);
+  void FindNextPinEnd();
+
   // prefix_spill.cc
   void TakeFound();
   // Gives the state in memory up, to the store if it takes it.
@@ -113,12 +133,17 @@ class PrefixCache {
   const int64_t max_bytes_;
   PrefixStore* const store_;
   const int64_t max_stored_bytes_;
+  const int64_t max_pinned_bytes_;
   StatePool& pool_;
   Metrics& metrics_;
   PrefixTree tree_;
   int64_t published_bytes_ = 0;
   int64_t published_stored_ = 0;
   int64_t published_drops_ = 0;
+  int64_t published_pinned_ = 0;
+  // Nodes stay where they are while they are pinned.
+  std::map<PrefixTree::Node*, Clock::time_point> pins_;
+  std::optional<Clock::time_point> next_pin_end_;
   uint64_t next_key_ = 1;
   // By key. Those that nobody waits for any more have expired.
   std::map<uint64_t, std::weak_ptr<Loading>> loading_;

@@ -26,7 +26,37 @@ std::vector<int64_t> GridPoints(std::vector<int64_t> points, int64_t from,
 }
 
 PrefixReader::PrefixReader(PrefixCache& cache, const CachedPrompt& prompt)
-    : cache_(cache.on() ? &cache : nullptr), prompt_(prompt) {}
+    : cache_(cache.on() ? &cache : nullptr), prompt_(prompt) {
+  if (prompt.pin.has_value()) {
+    pins_ =
+        GridPoints({prompt.cache_at.begin(), prompt.cache_at.end()}, 0, size());
+  }
+}
+
+// States behind it are of no use: the last token is read for its logits, and
+// the prompt has to pass what is to be pinned and is not in memory.
+int64_t PrefixReader::Limit() const {
+  const int64_t limit = prompt_.reads_all ? 0 : size() - 1;
+  if (!prompt_.pin.has_value() || prompt_.pin->count() == 0) return limit;
+  for (const int64_t point : pins_) {
+    if (cache_->tree_.StateAt(prompt_.salt, First(point)) == nullptr) {
+      return std::min(limit, point);
+    }
+  }
+  return limit;
+}
+
+absl::Status PrefixReader::PinOrUnpin(int64_t point) {
+  if (prompt_.pin->count() == 0) {
+    cache_->Unpin(prompt_.salt, First(point));
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<bool> pinned =
+      cache_->Pin(prompt_.salt, First(point), Clock::now() + *prompt_.pin);
+  CHELA_RETURN_IF_ERROR(pinned.status());
+  if (*pinned) pinned_ = std::max(pinned_, point);
+  return absl::OkStatus();
+}
 
 bool PrefixReader::Ready(Clock::time_point now) {
   if (cache_ == nullptr || ready_) return true;
@@ -46,7 +76,7 @@ bool PrefixReader::Loads(Clock::time_point now) {
   while (loading_ == nullptr ||
          (loading_->done && loading_->state == nullptr)) {
     const PrefixTree::Match match =
-        cache_->tree_.Peek(prompt_.salt, prompt_.tokens, limit());
+        cache_->tree_.Peek(prompt_.salt, prompt_.tokens, Limit());
     if (match.stored == nullptr) return false;
     if (!waits_until_.has_value()) waits_until_ = now + kLoadPatience;
     loading_ = cache_->Load(*match.stored);
@@ -82,19 +112,21 @@ absl::StatusOr<int64_t> PrefixReader::Start(const StatePool::Slot& slot) {
   if (cache_ == nullptr) return 0;
   PrefixTree& tree = cache_->tree_;
   const PrefixTree::Match match =
-      tree.Find(prompt_.salt, prompt_.tokens, limit());
+      tree.Find(prompt_.salt, prompt_.tokens, Limit());
   CHELA_RETURN_IF_ERROR(Restore(match, slot));
   std::vector<int64_t> points(prompt_.cache_at.begin(), prompt_.cache_at.end());
   points.push_back(match.shared);
   points.push_back(size());
   points_ = GridPoints(std::move(points), position_, size());
   // No state will ever stand behind the last multiple.
-  tree.Insert(prompt_.salt, prompt_.tokens.first(static_cast<size_t>(
-                                size() / kChunkTokens * kChunkTokens)));
+  tree.Insert(prompt_.salt, First(size() / kChunkTokens * kChunkTokens));
   if (!prompt_.reads_all && !std::exchange(started_, true)) {
     cache_->metrics_.AddPrefixCacheTokens(size(), position_, Name(tier_));
   }
   cache_->FitHost();
+  for (const int64_t point : pins_) {
+    if (point <= position_) CHELA_RETURN_IF_ERROR(PinOrUnpin(point));
+  }
   return position_;
 }
 
@@ -104,8 +136,10 @@ absl::Status PrefixReader::Reached(int64_t position,
   const bool wanted = points_.front() == position;
   points_.erase(points_.begin());
   if (!wanted) return absl::OkStatus();
-  return cache_->Save(
-      prompt_.salt, prompt_.tokens.first(static_cast<size_t>(position)), slot);
+  CHELA_RETURN_IF_ERROR(cache_->Save(prompt_.salt, First(position), slot));
+  return std::binary_search(pins_.begin(), pins_.end(), position)
+             ? PinOrUnpin(position)
+             : absl::OkStatus();
 }
 
 }  // namespace chela

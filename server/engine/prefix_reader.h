@@ -1,6 +1,7 @@
 #ifndef CHELA_SERVER_ENGINE_PREFIX_READER_H_
 #define CHELA_SERVER_ENGINE_PREFIX_READER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -23,6 +24,8 @@ struct CachedPrompt {
   std::span<const int32_t> tokens;
   // Lengths of beginnings of the prompt that others will begin with too.
   std::span<const int64_t> cache_at;
+  // Those states are to be pinned for so long; 0: not any more.
+  std::optional<std::chrono::seconds> pin = std::nullopt;
   // The logits of every token are wanted: all of them are read.
   bool reads_all = false;
 };
@@ -52,6 +55,8 @@ class PrefixReader {
   absl::StatusOr<int64_t> Start(const StatePool::Slot& slot);
   // Where Start found it.
   CacheTier tier() const { return tier_; }
+  // The longest beginning that was pinned for cache_at; 0: none.
+  int64_t pinned() const { return pinned_; }
   // Whether there are states to keep from here on.
   bool keeps() const { return !points_.empty(); }
   // The first `position` tokens were read: keeps their state if it is wanted.
@@ -59,11 +64,14 @@ class PrefixReader {
 
  private:
   int64_t size() const { return static_cast<int64_t>(prompt_.tokens.size()); }
-  // States behind it are of no use.
-  int64_t limit() const { return prompt_.reads_all ? 0 : size() - 1; }
+  std::span<const int32_t> First(int64_t tokens) const {
+    return prompt_.tokens.first(static_cast<size_t>(tokens));
+  }
+  int64_t Limit() const;
   bool Loads(Clock::time_point now);
   absl::Status Restore(const PrefixTree::Match& match,
                        const StatePool::Slot& slot);
+  absl::Status PinOrUnpin(int64_t point);
 
   PrefixCache* cache_ = nullptr;
   CachedPrompt prompt_;
@@ -75,6 +83,8 @@ class PrefixReader {
   CacheTier tier_ = CacheTier::kNone;
   int64_t position_ = 0;         // of the state that Start found
   std::vector<int64_t> points_;  // still to save, ascending
+  std::vector<int64_t> pins_;    // to pin, or no longer, ascending
+  int64_t pinned_ = 0;
 };
 
 // The multiples of kChunkTokens in (from, size] at or next before each of the

@@ -98,6 +98,7 @@ void PrefixCache::PauseLoading(Clock::time_point now) {
 }
 
 void PrefixCache::TakeEvents() {
+  EndPins(Clock::now());
   if (store_ == nullptr) return;
   std::vector<PrefixStore::Event> events = store_->TakeEvents();
   for (PrefixStore::Event& event : events) {
@@ -139,8 +140,9 @@ void PrefixCache::TakeRead(uint64_t key, const StateBytes& state) {
 void PrefixCache::Flush(Clock::time_point deadline) {
   if (store_ == nullptr) return;
   // None of them goes while it is in memory.
-  const std::vector<PrefixTree::Node*> states(tree_.states().begin(),
-                                              tree_.states().end());
+  std::vector<PrefixTree::Node*> states(tree_.pinned().begin(),
+                                        tree_.pinned().end());
+  states.insert(states.end(), tree_.states().begin(), tree_.states().end());
   // A later process takes them for the latest used in the order of their keys.
   uint64_t key = next_key_ + states.size();
   int64_t bytes = 0;

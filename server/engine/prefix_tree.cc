@@ -11,10 +11,6 @@ namespace chela {
 
 namespace {
 
-// A node, its links in the lists and its entry among its parent's children, as
-// the usual allocators lay them out.
-constexpr int64_t kLinks = 2 * 16 + 48 + 3 * 16;
-
 template <typename T>
 int64_t TokenBytes(const T& tokens) {
   return static_cast<int64_t>(tokens.size() * sizeof(int32_t));
@@ -60,7 +56,10 @@ PrefixTree::Match PrefixTree::Find(std::string_view salt,
   Use(way.last);
   for (Node* const node : {way.match.node, way.match.stored}) {
     if (node == nullptr) continue;
-    if (node->has_state) states_.splice(states_.begin(), states_, node->use);
+    if (node->has_state) {
+      std::list<Node*>& states = ListOf(*node);
+      states.splice(states.begin(), states, node->use);
+    }
     if (node->key != 0) {
       stored_.splice(stored_.begin(), stored_, node->stored_use);
     }
@@ -102,13 +101,14 @@ void PrefixTree::Insert(std::string_view salt,
   Fit();
 }
 
-bool PrefixTree::Holds(std::string_view salt,
-                       std::span<const int32_t> tokens) const {
+PrefixTree::Node* PrefixTree::StateAt(std::string_view salt,
+                                      std::span<const int32_t> tokens) const {
   const auto root = roots_.find(salt);
-  if (root == roots_.end()) return false;
+  if (root == roots_.end()) return nullptr;
   const auto [last, matched] = Walk(*root->second, tokens, [](const Node&) {});
   const auto size = static_cast<int64_t>(tokens.size());
-  return last->has_state && matched == size && last->depth == size;
+  const bool there = last->has_state && matched == size && last->depth == size;
+  return there ? last : nullptr;
 }
 
 void PrefixTree::Put(std::string_view salt, std::span<const int32_t> tokens,
@@ -138,8 +138,7 @@ PrefixTree::Node& PrefixTree::NodeAt(std::string_view salt,
 int64_t PrefixTree::LongestPath(std::string_view salt) const {
   constexpr int64_t kNodesOfAPath = 4;
   const int64_t overhead =
-      kNodesOfAPath * static_cast<int64_t>(sizeof(Node) + kLinks) +
-      static_cast<int64_t>(salt.size());
+      kNodesOfAPath * kPrefixNodeBytes + static_cast<int64_t>(salt.size());
   return (max_bytes_ - overhead) / static_cast<int64_t>(sizeof(int32_t));
 }
 
@@ -163,7 +162,7 @@ PrefixTree::Node& PrefixTree::AddNode(Nodes::const_iterator before,
   made->depth = static_cast<int64_t>(edge.size()) +
                 (parent == nullptr ? 0 : parent->depth);
   if (parent != nullptr) parent->children[edge.front()] = &*made;
-  bytes_ += static_cast<int64_t>(sizeof(Node)) + kLinks + TokenBytes(edge);
+  bytes_ += kPrefixNodeBytes + TokenBytes(edge);
   return *made;
 }
 
@@ -200,14 +199,26 @@ void PrefixTree::Use(Node* deepest) {
 }
 
 void PrefixTree::Fit() {
-  while (bytes_ > max_bytes_ && !nodes_.empty()) RemoveLeaf(nodes_.back());
+  // Of the pinned leaves, since the last one that was removed: once all of them
+  // were spared, no others are left.
+  size_t spared = 0;
+  while (bytes_ > max_bytes_ && !nodes_.empty() && spared <= pinned_.size()) {
+    Node& leaf = nodes_.back();
+    if (leaf.pinned_bytes > 0) {
+      Use(&leaf);
+      ++spared;
+    } else {
+      RemoveLeaf(leaf);
+      spared = 0;
+    }
+  }
 }
 
 void PrefixTree::RemoveLeaf(Node& leaf) {
   assert(leaf.children.empty());
   ClearStored(leaf);
   ClearState(leaf);
-  bytes_ -= static_cast<int64_t>(sizeof(Node)) + kLinks + TokenBytes(leaf.edge);
+  bytes_ -= kPrefixNodeBytes + TokenBytes(leaf.edge);
   Node* const parent = leaf.parent;
   if (parent != nullptr) {
     parent->children.erase(leaf.edge.front());
@@ -231,7 +242,7 @@ void PrefixTree::MergeIfPlain(Node& node) {
   below.edge.shrink_to_fit();
   below.parent = node.parent;
   node.parent->children[node.edge.front()] = &below;
-  bytes_ -= static_cast<int64_t>(sizeof(Node)) + kLinks;
+  bytes_ -= kPrefixNodeBytes;
   nodes_.erase(node.self);
 }
 

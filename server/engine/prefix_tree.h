@@ -73,16 +73,18 @@ class PrefixTree {
   // Remembers the tokens, or as many of the first ones as the bound allows.
   void Insert(std::string_view salt, std::span<const int32_t> tokens);
 
-  // Whether a state in memory stands after exactly these tokens. Uses nothing.
-  bool Holds(std::string_view salt, std::span<const int32_t> tokens) const;
+  // The node whose state in memory stands after exactly these tokens; null if
+  // there is none. Uses nothing.
+  Node* StateAt(std::string_view salt, std::span<const int32_t> tokens) const;
 
   // Holds `state` after exactly these tokens, at least one; replaces one that
   // stands there. Dropped at once if the bound does not allow so many.
   void Put(std::string_view salt, std::span<const int32_t> tokens,
            CachedState state);
 
-  // The least recently used state: of all, of those in slots, of those on the
-  // host; null if there is none. Linear in the number of states, but the first.
+  // The least recently used state that is not pinned: of all, of those in
+  // slots, of those on the host; null if there is none. Linear in the number of
+  // states, but the first.
   Node* Oldest() const { return states_.empty() ? nullptr : states_.back(); }
   Node* OldestInSlot() const;
   Node* OldestOnHost() const;
@@ -92,8 +94,16 @@ class PrefixTree {
   // Puts a state into memory beside the one that is stored; a use.
   void Load(Node& node, CachedState state);
   void Drop(Node& node);  // the state in memory; its tokens stay
-  // The states in memory, the most recently used first.
+  // The states in memory that are not pinned, and those that are: the most
+  // recently used first.
   const std::list<Node*>& states() const { return states_; }
+  const std::list<Node*>& pinned() const { return pinned_; }
+
+  // Keeps a state in memory, and the tokens that lead to it, whatever else is
+  // used; its owner may not Drop it meanwhile. False, and nothing, if the
+  // tokens of all that is pinned would take more than half of the bound.
+  bool Pin(Node& node);
+  void Unpin(Node& node);  // a use of its state
 
   // The node's state is stored under `key`, not 0, and takes so many bytes.
   void SetStored(Node& node, uint64_t key, int64_t bytes);
@@ -140,6 +150,7 @@ class PrefixTree {
                 std::span<const int32_t> edge);
   void Split(Node& node, size_t edge_tokens);
   void Use(Node* deepest);
+  std::list<Node*>& ListOf(const Node& node);  // that its state stands in
   void SetState(Node& node, CachedState state);
   void ClearState(Node& node);
   void ClearStored(Node& node);
@@ -157,8 +168,11 @@ class PrefixTree {
   // Owns the nodes, whose destructors so never recurse; the most recently used
   // first, each before all nodes below it.
   Nodes nodes_;
-  // Those in memory, and those that are stored: the most recently used first.
+  // Those in memory, those of them that are pinned instead, and those that are
+  // stored: the most recently used first.
   std::list<Node*> states_;
+  std::list<Node*> pinned_;
+  int64_t pinned_bytes_ = 0;  // of the ways to them
   std::list<Node*> stored_;
   std::unordered_map<uint64_t, Node*> by_key_;
   std::vector<uint64_t> dropped_keys_;

@@ -20,7 +20,8 @@ struct PrefixTree::Node {
   bool has_state = false;             // in memory
   CachedState state;
   Nodes::iterator self;
-  std::list<Node*>::iterator use;     // in states_, if it has one
+  std::list<Node*>::iterator use;     // in ListOf(*this), if it has one
+  int64_t pinned_bytes = 0;           // of the way to it; 0: not pinned
   const std::string* salt = nullptr;  // of a root
 
   uint64_t key = 0;  // of the stored state; 0: none
@@ -29,6 +30,11 @@ struct PrefixTree::Node {
 
   bool holds_nothing() const { return !has_state && key == 0; }
 };
+
+// A node, its links in the lists and its entry among its parent's children, as
+// the usual allocators lay them out.
+inline constexpr int64_t kPrefixNodeBytes =
+    static_cast<int64_t>(sizeof(PrefixTree::Node)) + 2 * 16 + 48 + 3 * 16;
 
 }  // namespace chela
 

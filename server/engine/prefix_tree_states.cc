@@ -8,6 +8,29 @@
 
 namespace chela {
 
+std::list<PrefixTree::Node*>& PrefixTree::ListOf(const Node& node) {
+  return node.pinned_bytes > 0 ? pinned_ : states_;
+}
+
+bool PrefixTree::Pin(Node& node) {
+  assert(node.has_state && node.pinned_bytes == 0);
+  int64_t bytes = static_cast<int64_t>(SaltOf(node).size()) +
+                  node.depth * static_cast<int64_t>(sizeof(int32_t));
+  for (const Node* at = &node; at != nullptr; at = at->parent) {
+    bytes += kPrefixNodeBytes;
+  }
+  if (pinned_bytes_ + bytes > max_bytes_ / 2) return false;
+  pinned_.splice(pinned_.begin(), states_, node.use);
+  pinned_bytes_ += bytes;
+  node.pinned_bytes = bytes;
+  return true;
+}
+
+void PrefixTree::Unpin(Node& node) {
+  states_.splice(states_.begin(), pinned_, node.use);
+  pinned_bytes_ -= std::exchange(node.pinned_bytes, 0);
+}
+
 void PrefixTree::SetState(Node& node, CachedState state) {
   node.has_state = true;
   ++(state.slot.valid() ? in_slots_ : on_host_);
@@ -17,6 +40,7 @@ void PrefixTree::SetState(Node& node, CachedState state) {
 
 void PrefixTree::ClearState(Node& node) {
   if (!node.has_state) return;
+  assert(node.pinned_bytes == 0);
   --(node.state.slot.valid() ? in_slots_ : on_host_);
   if (node.key == 0) ++dropped_;
   node.has_state = false;

@@ -45,7 +45,8 @@ Replica::Replica(int32_t index, const EngineDevice& device,
                    static_cast<int32_t>(kChunkTokens))),
       prefixes_({.max_bytes = limits.prefix_cache_bytes,
                  .store = device.prefix_store,
-                 .max_stored_bytes = limits.prefix_store_bytes},
+                 .max_stored_bytes = limits.prefix_store_bytes,
+                 .max_pinned_bytes = limits.prefix_pinned_bytes},
                 device.pool, metrics) {
   if (device.prefix_store != nullptr) {
     device.prefix_store->SetWake([wake = queue.wake()] { wake->Notify(); });
@@ -198,6 +199,7 @@ std::optional<Clock::time_point> Replica::NextDeadline() const {
     if (time.has_value())
       next = next.has_value() ? std::min(*next, *time) : time;
   };
+  take(prefixes_.next_pin_end());
   for (const Running& entry : running_) take(entry.sequence->header().deadline);
   for (const AdmissionQueue::Entry& entry : not_ready_) {
     take(entry.sequence->header().deadline);

@@ -31,6 +31,7 @@ inline constexpr int32_t kMaxChoices = 128;
 
 inline constexpr int32_t kMaxCachePoints = 16;
 inline constexpr int32_t kMaxCacheSaltBytes = 256;
+inline constexpr std::chrono::seconds kMaxCachePin{86400};
 
 // What every request to the engine carries.
 struct RequestHeader {
@@ -68,6 +69,9 @@ struct GenerateJob {
   // beginnings of the prompt (in tokens, 1 .. its size) that others share.
   std::string cache_salt;
   std::vector<int64_t> cache_at;
+  // The states there are kept for so long, at most kMaxCachePin; 0: earlier
+  // pins end.
+  std::optional<std::chrono::seconds> cache_pin = std::nullopt;
   // Where results go; shared by engine and RPC.
   std::shared_ptr<TokenStream> stream;
 };
@@ -86,6 +90,7 @@ struct Usage {
   int32_t prompt_tokens = 0;
   int32_t cached_prompt_tokens = 0;
   CacheTier cached_tier = CacheTier::kNone;  // where they came from
+  int32_t pinned_tokens = 0;  // the longest beginning that cache_pin pinned
   int32_t generated_tokens = 0;
   // At a stop string: the end of the returned text that GenerationEnd::state
   // lacks, since its token goes on with the stop.

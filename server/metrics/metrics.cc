@@ -93,11 +93,14 @@ void Metrics::AddPrefixCacheTokens(int64_t queries, int64_t hits,
   if (counter != nullptr) counter->Increment(static_cast<double>(hits));
 }
 
-void Metrics::AddPrefixCache(int64_t host_bytes, int64_t disk_bytes,
-                             int64_t evictions) {
-  impl_->prefix_bytes.metric.Increment(static_cast<double>(host_bytes));
-  impl_->prefix_disk_bytes.metric.Increment(static_cast<double>(disk_bytes));
-  impl_->prefix_evictions.metric.Increment(static_cast<double>(evictions));
+void Metrics::AddPrefixCache(const PrefixCacheChange& change) {
+  const auto add = [](auto& metric, int64_t by) {
+    metric.metric.Increment(static_cast<double>(by));
+  };
+  add(impl_->prefix_bytes, change.host_bytes);
+  add(impl_->prefix_pinned_bytes, change.pinned_bytes);
+  add(impl_->prefix_disk_bytes, change.disk_bytes);
+  add(impl_->prefix_evictions, change.evictions);
 }
 
 void Metrics::GenerationFinished(const std::string& reason) {

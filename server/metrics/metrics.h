@@ -61,10 +61,14 @@ class Metrics {
   // state was in `tier`: "device", "host", "disk", or "none".
   void AddPrefixCacheTokens(int64_t queries, int64_t hits,
                             const std::string& tier);
-  // What changed since the last call: memory on the host, files, states
-  // dropped.
-  void AddPrefixCache(int64_t host_bytes, int64_t disk_bytes,
-                      int64_t evictions);
+  // What changed since the last call.
+  struct PrefixCacheChange {
+    int64_t host_bytes = 0;
+    int64_t pinned_bytes = 0;  // of them
+    int64_t disk_bytes = 0;
+    int64_t evictions = 0;  // states that were dropped
+  };
+  void AddPrefixCache(const PrefixCacheChange& change);
   // reason: "stop", "length", "eos", "cancelled", "deadline", "error".
   void GenerationFinished(const std::string& reason);
 

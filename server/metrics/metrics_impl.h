@@ -199,6 +199,9 @@ struct Metrics::Impl {
       *this, "chela_prefix_cache_bytes",
       "Host memory of the prefix cache: states and "
       "tokens."};
+  Single<metrics::Gauge> prefix_pinned_bytes{
+      *this, "chela_prefix_cache_pinned_bytes",
+      "Of them, those of states that requests have pinned."};
   Single<metrics::Gauge> prefix_disk_bytes{
       *this, "chela_prefix_cache_disk_bytes",
       "Files of the prefix cache, those that are being written with their "

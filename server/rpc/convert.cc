@@ -1,19 +1,20 @@
 #include "server/rpc/convert.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "models/utf8.h"
 #include "server/rpc/convert_sampling.h"
+#include "server/rpc/convert_session.h"
 #include "server/rpc/status.h"
 
 namespace chela {
 namespace {
 
 constexpr int32_t kMaxPriority = 100;
-constexpr size_t kMaxUserBytes = 256;
 constexpr int kMaxContinuations = 1024;
 
 // Of echoed prompts in one answer.
@@ -67,6 +68,13 @@ void ToCache(const v1::GenerateRequest& request, GenerateJob& job,
   }
   job.cache_at.assign(request.cache_at().begin(), request.cache_at().end());
   job.cache_salt = CheckSalt(request.cache_salt(), errors);
+  if (!request.has_cache_pin_seconds()) return;
+  job.cache_pin = std::chrono::seconds(
+      CheckRange("cache_pin_seconds", request.cache_pin_seconds(), 0,
+                 static_cast<int32_t>(kMaxCachePin.count()), errors));
+  if (request.cache_at_size() == 0) {
+    errors.Add("cache_pin_seconds", "set; want it with cache_at only");
+  }
 }
 
 std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
@@ -100,23 +108,6 @@ std::vector<int32_t> ToPrompt(const v1::GenerateRequest& request,
     errors.Add("prompt", "absent; want prompt or prompt_tokens");
   }
   return {};
-}
-
-// What a request says about the text before and after it.
-void CheckTurn(const v1::GenerateRequest& request, FieldErrors& errors) {
-  if (!request.has_session()) {
-    for (const auto& [path, present] :
-         {std::pair("expected_revision", request.has_expected_revision()),
-          std::pair("checkpoint", request.has_checkpoint())}) {
-      if (present) errors.Add(path, "set; want it with a session only");
-    }
-  } else if (request.has_state()) {
-    errors.Add("state", "set; want it without a session");
-  }
-  if (request.has_expected_revision() && request.expected_revision() < 0) {
-    errors.Add("expected_revision",
-               absl::StrCat(request.expected_revision(), "; want at least 0"));
-  }
 }
 
 // What a text that goes on does not have.

@@ -56,6 +56,7 @@ void ToProto(const Usage& usage, v1::Usage* out) {
   out->set_decode_seconds(usage.decode_seconds);
   out->set_dropped_bytes(usage.dropped_bytes);
   out->set_cached_tier(ToProto(usage.cached_tier));
+  out->set_pinned_tokens(usage.pinned_tokens);
 }
 
 void ToProto(const ChoiceEnd& end, uint64_t seed, v1::Finish* out) {

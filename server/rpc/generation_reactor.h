@@ -11,6 +11,7 @@
 #include "kernels/status_macros.h"
 #include "server/engine/token_stream.h"
 #include "server/rpc/call_reactor.h"
+#include "server/rpc/convert_session.h"
 #include "server/rpc/generation_turn.h"
 
 namespace chela {
@@ -123,6 +124,12 @@ template <typename Base>
 absl::Status GenerationReactor<Base>::Prepare(
     const v1::GenerateRequest& request, const std::string& prefix,
     GenerateJob& job) {
+  if (request.has_session()) {
+    // Else they come with the other wrong fields.
+    FieldErrors errors(prefix);
+    CheckTurn(request, errors);
+    CHELA_RETURN_IF_ERROR(errors.ToStatus());
+  }
   CHELA_RETURN_IF_ERROR(turn_.Begin(request, *model_));
   absl::StatusOr<GenerateJob> converted =
       ToGenerateJob(request, model_->convert, prefix, turn_.input());

@@ -46,7 +46,7 @@ class GenerationService final
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
                                   const v1::ScoreRequest* request,
                                   v1::ScoreResponse* response) override;
-  // Raw, since gRPC reports a message that it cannot decode as the end.
+  // Raw: see raw_message.h.
   grpc::ServerReadReactor<grpc::ByteBuffer>* ScoreStream(
       grpc::CallbackServerContext* context,
       grpc::ByteBuffer* response) override;

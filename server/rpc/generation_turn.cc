@@ -15,8 +15,7 @@ absl::Status GenerationTurn::Begin(const v1::GenerateRequest& request,
   model_ = &model;
   return_state_ = request.return_state();
   CHELA_RETURN_IF_ERROR(CheckStates(request));
-  // Both at once are refused with the other fields.
-  if (request.has_state() && !request.has_session()) {
+  if (request.has_state()) {
     const absl::StatusOr<std::string_view> snapshot =
         model.signer->Verify(request.state());
     CHELA_RETURN_IF_ERROR(snapshot.status());
@@ -31,7 +30,6 @@ absl::Status GenerationTurn::Begin(const v1::GenerateRequest& request,
 absl::Status GenerationTurn::CheckStates(
     const v1::GenerateRequest& request) const {
   if (!return_state_ && !request.has_state()) return absl::OkStatus();
-  if (request.has_state() && request.has_session()) return absl::OkStatus();
   const char* field = return_state_ ? "return_state" : "state";
   if (model_->signer == nullptr) {
     return absl::FailedPreconditionError(

@@ -25,7 +25,8 @@ class GenerationTurn {
            request.return_state();
   }
 
-  // Claims the session, or verifies and decodes the state. Errors as the
+  // Claims the session, or verifies and decodes the state, of which there is
+  // one at most: CheckTurn has found the request's fields right. Errors as the
   // registry has them; FAILED_PRECONDITION for states without a key, or if they
   // would be too large for a message; PERMISSION_DENIED for a forged one.
   absl::Status Begin(const v1::GenerateRequest& request,

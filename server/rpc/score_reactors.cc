@@ -1,13 +1,12 @@
 #include "server/rpc/score_reactors.h"
 
-#include <grpcpp/support/proto_buffer_reader.h>
-
 #include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/raw_message.h"
 
 namespace chela {
 namespace {
@@ -18,16 +17,6 @@ constexpr size_t kInlineAnswerTokens = 2048;
 // The longest run of text without a place where a token must end that is held
 // in memory; no writing comes near it.
 constexpr size_t kMaxCarryBytes = size_t{4} << 20;
-
-bool Decode(grpc::ByteBuffer& bytes, v1::ScoreStreamRequest& out) {
-  grpc::ProtoBufferReader reader(&bytes);
-  return reader.status().ok() && out.ParseFromZeroCopyStream(&reader);
-}
-
-grpc::ByteBuffer Encode(const v1::ScoreStreamResponse& message) {
-  const grpc::Slice slice(message.SerializeAsString());
-  return {&slice, 1};
-}
 
 }  // namespace
 

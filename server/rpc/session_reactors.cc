@@ -1,14 +1,16 @@
 #include "server/rpc/session_reactors.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
+#include "server/rpc/convert_session.h"
+#include "server/rpc/raw_message.h"
 #include "server/rpc/status.h"
 #include "server/session/snapshot.h"
+#include "server/session/snapshot_header.h"
 
 namespace chela {
 namespace {
@@ -36,66 +38,7 @@ absl::Status TooMuchInFlight() {
       "try later");
 }
 
-void SetTime(std::chrono::system_clock::time_point time,
-             google::protobuf::Timestamp* out) {
-  const int64_t nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                            time.time_since_epoch())
-                            .count();
-  constexpr int64_t kNanos = 1000000000;
-  int64_t seconds = nanos / kNanos;
-  if (nanos % kNanos < 0) --seconds;
-  out->set_seconds(seconds);
-  out->set_nanos(static_cast<int32_t>(nanos - seconds * kNanos));
-}
-
 }  // namespace
-
-absl::StatusOr<SessionOptions> ToOptions(const v1::SessionSettings& settings) {
-  FieldErrors errors("settings.");
-  SessionOptions options;
-  options.id = settings.id();
-  if (settings.has_id() && options.id.empty()) {
-    errors.Add("id", "empty; want 1 .. 64 of A-Z, a-z, 0-9, '.', '_', '-'");
-  }
-  options.user = settings.user();
-  if (options.user.size() > kMaxUserBytes) {
-    errors.Add("user", absl::StrCat(options.user.size(),
-                                    " bytes; want at most ", kMaxUserBytes));
-  }
-  if (settings.has_ttl_seconds()) {
-    const int64_t ttl = settings.ttl_seconds();
-    if (ttl < 0 || ttl > kMaxTtlSeconds) {
-      errors.Add("ttl_seconds",
-                 absl::StrCat(ttl, "; want 0 .. ", kMaxTtlSeconds));
-    }
-    options.ttl = std::chrono::seconds(ttl);
-  }
-  if (!errors.empty()) return errors.ToStatus();
-  return options;
-}
-
-SessionPoint ToPoint(const v1::SessionPoint& point) {
-  SessionPoint out;
-  if (point.has_revision()) out.revision = point.revision();
-  out.checkpoint = point.checkpoint();
-  return out;
-}
-
-void ToProto(const SessionInfo& info, v1::Session* out) {
-  out->set_id(info.id);
-  out->set_user(info.user);
-  out->set_tokens(info.tokens);
-  out->set_revision(info.revision);
-  out->mutable_revisions()->Add(info.revisions.begin(), info.revisions.end());
-  for (const std::string& name : info.checkpoints) out->add_checkpoints(name);
-  out->set_state_bytes(info.state_bytes);
-  out->set_in_memory(info.in_memory);
-  SetTime(info.created, out->mutable_create_time());
-  SetTime(info.used, out->mutable_use_time());
-  if (info.expires.has_value()) {
-    SetTime(*info.expires, out->mutable_expire_time());
-  }
-}
 
 SessionReactor::SessionReactor(const RpcRuntime& runtime, const char* rpc,
                                grpc::CallbackServerContext* context,
@@ -142,8 +85,12 @@ void ExportReactor::Start() {
 }
 
 absl::Status ExportReactor::Encode() {
+  FieldErrors errors;
+  CheckNameField("session", request_->session(), errors);
+  const SessionPoint point = ToPoint("at", request_->at(), errors);
+  CHELA_RETURN_IF_ERROR(errors.ToStatus());
   const absl::StatusOr<SequenceStatePtr> state =
-      model_->sessions->Read(request_->session(), ToPoint(request_->at()));
+      model_->sessions->Read(request_->session(), point);
   CHELA_RETURN_IF_ERROR(state.status());
   absl::StatusOr<std::string> snapshot =
       EncodeSnapshot(**state, model_->snapshot);
@@ -177,7 +124,7 @@ void ExportReactor::OnWriteDone(bool ok) {
 
 ImportReactor::ImportReactor(const RpcRuntime& runtime,
                              grpc::CallbackServerContext* context,
-                             v1::ImportSessionResponse* response,
+                             grpc::ByteBuffer* response,
                              std::shared_ptr<ByteBudget> budget)
     : CallReactor(runtime, "import_session", context),
       context_(context),
@@ -191,7 +138,7 @@ void ImportReactor::Start() {
     return;
   }
   model_ = *model;
-  StartRead(&request_);
+  StartRead(&message_);
 }
 
 void ImportReactor::OnReadDone(bool ok) {
@@ -203,28 +150,32 @@ void ImportReactor::OnReadDone(bool ok) {
     }
     return;
   }
-  if (!std::exchange(started_, true)) {
-    settings_ = std::move(*request_.mutable_settings());
-  }
-  if (const absl::Status taken = TakeChunk(); !taken.ok()) {
+  const absl::Status taken = TakeMessage();
+  if (!taken.ok()) {
     Refuse(taken);
     return;
   }
-  request_.Clear();
-  StartRead(&request_);
+  StartRead(&message_);
 }
 
-absl::Status ImportReactor::TakeChunk() {
-  std::string& chunk = *request_.mutable_chunk();
+absl::Status ImportReactor::TakeMessage() {
+  v1::ImportSessionRequest request;
+  if (!Decode(message_, request)) {
+    return absl::InvalidArgumentError(
+        "a message of the stream cannot be decoded; want a protobuf "
+        "ImportSessionRequest");
+  }
+  message_.Clear();
+  if (!std::exchange(started_, true)) {
+    settings_ = std::move(*request.mutable_settings());
+  }
+  return TakeChunk(*request.mutable_chunk());
+}
+
+absl::Status ImportReactor::TakeChunk(std::string& chunk) {
   bytes_ += chunk.size();
   const size_t most = MaxSnapshotBytes(model_->snapshot);
-  if (bytes_ > most) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chunk: more than ", most,
-                     " bytes, which no state of this model has; "
-                     "want a snapshot of fingerprint ",
-                     model_->snapshot.fingerprint));
-  }
+  if (bytes_ > most) return TooLong(chunk);
   if (!share_.Take(static_cast<int64_t>(chunk.size()),
                    MostInFlight(model_->snapshot))) {
     return TooMuchInFlight();
@@ -238,9 +189,27 @@ absl::Status ImportReactor::TakeChunk() {
   return absl::OkStatus();
 }
 
+// Another model's snapshot is told from what is none at all.
+absl::Status ImportReactor::TooLong(const std::string& chunk) const {
+  std::string beginning;
+  for (const std::string& piece : pieces_) {
+    if (beginning.size() >= kMaxSnapshotHeadBytes) break;
+    beginning += piece.substr(0, kMaxSnapshotHeadBytes);
+  }
+  beginning += chunk.substr(0, kMaxSnapshotHeadBytes);
+  absl::Status status = CheckSnapshotBeginning(beginning, model_->snapshot);
+  if (absl::IsFailedPrecondition(status)) return status;
+  return absl::InvalidArgumentError(
+      absl::StrCat("chunk: more than ", MaxSnapshotBytes(model_->snapshot),
+                   " bytes, which no state of this model has; "
+                   "want a snapshot of fingerprint ",
+                   model_->snapshot.fingerprint));
+}
+
 absl::Status ImportReactor::Import() {
-  const absl::StatusOr<SessionOptions> options = ToOptions(settings_);
-  CHELA_RETURN_IF_ERROR(options.status());
+  FieldErrors errors;
+  const SessionOptions options = ToOptions(settings_, errors);
+  CHELA_RETURN_IF_ERROR(errors.ToStatus());
   std::string snapshot;
   snapshot.reserve(bytes_);
   for (std::string& piece : pieces_) {
@@ -252,9 +221,11 @@ absl::Status ImportReactor::Import() {
       DecodeSnapshot(snapshot, model_->snapshot);
   CHELA_RETURN_IF_ERROR(state.status());
   const absl::StatusOr<SessionInfo> info =
-      model_->sessions->Import(*std::move(state), *options);
+      model_->sessions->Import(*std::move(state), options);
   CHELA_RETURN_IF_ERROR(info.status());
-  ToProto(*info, response_->mutable_session());
+  v1::ImportSessionResponse response;
+  ToProto(*info, response.mutable_session());
+  *response_ = chela::Encode(response);
   return absl::OkStatus();
 }
 

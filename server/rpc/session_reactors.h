@@ -12,12 +12,6 @@
 
 namespace chela {
 
-// What a session is to be called and whose it is. INVALID_ARGUMENT names the
-// fields, with `prefix` before their paths.
-absl::StatusOr<SessionOptions> ToOptions(const v1::SessionSettings& settings);
-SessionPoint ToPoint(const v1::SessionPoint& point);
-void ToProto(const SessionInfo& info, v1::Session* out);
-
 // A method with one request and one answer: `work` runs on a worker. Request
 // and response are gRPC's until the call's end.
 class SessionReactor final : public CallReactor<grpc::ServerUnaryReactor> {
@@ -60,24 +54,25 @@ class ExportReactor final
 // ImportSession: collects the pieces, no more bytes than a state can have, then
 // decodes and keeps them on a worker.
 class ImportReactor final
-    : public CallReactor<grpc::ServerReadReactor<v1::ImportSessionRequest>> {
+    : public CallReactor<grpc::ServerReadReactor<grpc::ByteBuffer>> {
  public:
   ImportReactor(const RpcRuntime& runtime, grpc::CallbackServerContext* context,
-                v1::ImportSessionResponse* response,
-                std::shared_ptr<ByteBudget> budget);
+                grpc::ByteBuffer* response, std::shared_ptr<ByteBudget> budget);
   void Start();
   void OnReadDone(bool ok) override;
   void Deliver() override {}
 
  private:
+  absl::Status TakeMessage();
   // Takes the message's piece; an error if it is one too many.
-  absl::Status TakeChunk();
+  absl::Status TakeChunk(std::string& chunk);
+  absl::Status TooLong(const std::string& chunk) const;
   absl::Status Import();
 
   grpc::CallbackServerContext* const context_;
-  v1::ImportSessionResponse* const response_;
+  grpc::ByteBuffer* const response_;
   const ServedModel* model_ = nullptr;
-  v1::ImportSessionRequest request_;
+  grpc::ByteBuffer message_;
   v1::SessionSettings settings_;
   bool started_ = false;
   ByteBudget::Share share_;

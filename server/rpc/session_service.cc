@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
+#include "server/rpc/convert_session.h"
 #include "server/rpc/session_reactors.h"
 #include "server/rpc/status.h"
 
@@ -30,9 +31,10 @@ grpc::ServerUnaryReactor* SessionService::CreateSession(
   return StartCall<SessionReactor>(
       runtime_, "create_session", context, request->settings().id(),
       [request, response](SessionRegistry& sessions) -> absl::Status {
-        const auto options = ToOptions(request->settings());
-        CHELA_RETURN_IF_ERROR(options.status());
-        return Answer(sessions.Create(*options), response);
+        FieldErrors errors;
+        const SessionOptions options = ToOptions(request->settings(), errors);
+        CHELA_RETURN_IF_ERROR(errors.ToStatus());
+        return Answer(sessions.Create(options), response);
       });
 }
 
@@ -42,10 +44,12 @@ grpc::ServerUnaryReactor* SessionService::ForkSession(
   return StartCall<SessionReactor>(
       runtime_, "fork_session", context, request->session(),
       [request, response](SessionRegistry& sessions) -> absl::Status {
-        const auto options = ToOptions(request->settings());
-        CHELA_RETURN_IF_ERROR(options.status());
-        return Answer(sessions.Fork(request->session(),
-                                    ToPoint(request->from()), *options),
+        FieldErrors errors;
+        CheckNameField("session", request->session(), errors);
+        const SessionPoint from = ToPoint("from", request->from(), errors);
+        const SessionOptions options = ToOptions(request->settings(), errors);
+        CHELA_RETURN_IF_ERROR(errors.ToStatus());
+        return Answer(sessions.Fork(request->session(), from, options),
                       response);
       });
 }
@@ -57,25 +61,28 @@ grpc::ServerUnaryReactor* SessionService::RewindSession(
   return StartCall<SessionReactor>(
       runtime_, "rewind_session", context, request->session(),
       [request, response](SessionRegistry& sessions) -> absl::Status {
+        FieldErrors errors;
+        CheckNameField("session", request->session(), errors);
+        const SessionPoint to = ToPoint("to", request->to(), errors);
         if (request->to().point_case() == v1::SessionPoint::POINT_NOT_SET) {
-          FieldErrors errors;
           errors.Add("to", "absent; want a revision or a checkpoint");
-          return errors.ToStatus();
         }
-        return Answer(
-            sessions.Rewind(request->session(), ToPoint(request->to())),
-            response);
+        CHELA_RETURN_IF_ERROR(errors.ToStatus());
+        return Answer(sessions.Rewind(request->session(), to), response);
       });
 }
 
 grpc::ServerUnaryReactor* SessionService::DeleteSession(
     grpc::CallbackServerContext* context,
     const v1::DeleteSessionRequest* request, v1::DeleteSessionResponse*) {
-  return StartCall<SessionReactor>(runtime_, "delete_session", context,
-                                   request->session(),
-                                   [request](SessionRegistry& sessions) {
-                                     return sessions.Delete(request->session());
-                                   });
+  return StartCall<SessionReactor>(
+      runtime_, "delete_session", context, request->session(),
+      [request](SessionRegistry& sessions) {
+        FieldErrors errors;
+        CheckNameField("session", request->session(), errors);
+        CHELA_RETURN_IF_ERROR(errors.ToStatus());
+        return sessions.Delete(request->session());
+      });
 }
 
 grpc::ServerUnaryReactor* SessionService::ListSessions(
@@ -85,13 +92,13 @@ grpc::ServerUnaryReactor* SessionService::ListSessions(
   return StartCall<SessionReactor>(
       runtime_, "list_sessions", context, "",
       [request, response](SessionRegistry& sessions) -> absl::Status {
+        FieldErrors errors;
         if (request->page_size() < 0 || request->page_size() > kMaxPageSize) {
-          FieldErrors errors;
           errors.Add("page_size",
                      absl::StrCat(request->page_size(), "; want 1 .. ",
                                   kMaxPageSize, ", or 0 for 100"));
-          return errors.ToStatus();
         }
+        CHELA_RETURN_IF_ERROR(errors.ToStatus());
         SessionPage page = sessions.List(request->user(), request->page_size(),
                                          request->page_token());
         for (const SessionInfo& info : page.sessions) {
@@ -108,9 +115,8 @@ SessionService::ExportSession(grpc::CallbackServerContext* context,
   return StartCall<ExportReactor>(runtime_, context, request, snapshots_);
 }
 
-grpc::ServerReadReactor<v1::ImportSessionRequest>*
-SessionService::ImportSession(grpc::CallbackServerContext* context,
-                              v1::ImportSessionResponse* response) {
+grpc::ServerReadReactor<grpc::ByteBuffer>* SessionService::ImportSession(
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
   return StartCall<ImportReactor>(runtime_, context, response, snapshots_);
 }
 

@@ -16,7 +16,9 @@ namespace chela {
 // registry's store may block. Answers UNAVAILABLE until the model is served.
 //
 // Threads: thread-safe. Must outlive the gRPC server's shutdown.
-class SessionService final : public v1::SessionService::CallbackService {
+class SessionService final
+    : public v1::SessionService::WithRawCallbackMethod_ImportSession<
+          v1::SessionService::CallbackService> {
  public:
   // `runtime` must outlive it.
   explicit SessionService(const RpcRuntime& runtime) : runtime_(runtime) {}
@@ -44,9 +46,10 @@ class SessionService final : public v1::SessionService::CallbackService {
   grpc::ServerWriteReactor<v1::ExportSessionResponse>* ExportSession(
       grpc::CallbackServerContext* context,
       const v1::ExportSessionRequest* request) override;
-  grpc::ServerReadReactor<v1::ImportSessionRequest>* ImportSession(
+  // Raw: see raw_message.h.
+  grpc::ServerReadReactor<grpc::ByteBuffer>* ImportSession(
       grpc::CallbackServerContext* context,
-      v1::ImportSessionResponse* response) override;
+      grpc::ByteBuffer* response) override;
 
  private:
   const RpcRuntime& runtime_;

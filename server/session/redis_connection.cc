@@ -3,6 +3,7 @@
 #include <hiredis/hiredis.h>
 #include <sys/time.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -194,9 +195,12 @@ absl::StatusOr<std::unique_ptr<RedisConnection>> RedisConnection::Open(
 RedisConnection::~RedisConnection() { redisFree(context_); }
 
 absl::Status RedisConnection::Broken() {
+  const bool late = context_->err == REDIS_ERR_IO && errno == EAGAIN;
   broken_ = true;
-  return absl::UnavailableError(absl::StrCat(
-      "redis: ", context_->err != 0 ? context_->errstr : "no answer"));
+  return absl::UnavailableError(
+      absl::StrCat("redis: ", late                 ? "no answer in time"
+                              : context_->err != 0 ? context_->errstr
+                                                   : "no answer"));
 }
 
 absl::StatusOr<std::vector<RedisReply>> RedisConnection::CallAll(

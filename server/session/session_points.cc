@@ -112,7 +112,7 @@ absl::StatusOr<SequenceStatePtr> SessionRegistry::Impl::Load(
 }
 
 absl::StatusOr<Session*> SessionRegistry::Impl::Insert(
-    const SessionOptions& given) {
+    const SessionOptions& given, int64_t bytes) {
   CHELA_RETURN_IF_ERROR(CheckOptions(given));
   std::string id = given.id;
   if (id.empty()) {
@@ -130,19 +130,14 @@ absl::StatusOr<Session*> SessionRegistry::Impl::Insert(
     return absl::ResourceExhaustedError(absl::StrCat(
         "sessions: there are ", sessions.size(), ", as many as may be"));
   }
-  const auto of_user = sessions_of_user.find(given.user);
-  if (options.max_sessions_per_user > 0 && of_user != sessions_of_user.end() &&
-      of_user->second >= options.max_sessions_per_user) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("sessions: user \"", absl::CEscape(given.user), "\" has ",
-                     of_user->second, ", as many as one may have"));
-  }
-  ++sessions_of_user[given.user];
+  CHELA_RETURN_IF_ERROR(CheckUser(given.user, 1, bytes));
   Session& session = sessions[id];
   session.busy = true;
   session.creating = true;
   session.record.id = id;
   session.record.user = given.user;
+  AddToUser(session);
+  Charge(session, bytes);
   session.record.ttl_seconds = given.ttl.value_or(options.default_ttl).count();
   Touch(session);
   session.record.created_ms = session.record.used_ms;
@@ -166,7 +161,7 @@ absl::StatusOr<SessionInfo> SessionRegistry::Impl::Add(
       bytes = static_cast<int64_t>(snapshot.bytes.size());
     }
   }
-  const absl::StatusOr<Session*> inserted = Insert(given);
+  const absl::StatusOr<Session*> inserted = Insert(given, bytes);
   if (!inserted.ok()) return inserted.status();
   Session& session = **inserted;
   SessionRecord record = session.record;

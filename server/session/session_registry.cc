@@ -19,8 +19,9 @@ absl::Status LoadSessions(SessionRegistry::Impl& impl) {
   if (!contents.ok()) return contents.status();
   for (SessionRecord& record : contents->sessions) {
     Session& session = impl.sessions[record.id];
-    ++impl.sessions_of_user[record.user];
     session.record = std::move(record);
+    impl.AddToUser(session);
+    impl.Charge(session, StateBytes(session.record));
     // A clock that was set back gives no time before its last use.
     const int64_t idle =
         std::max(impl.NowMs() - session.record.used_ms, int64_t{0});
@@ -32,7 +33,7 @@ absl::Status LoadSessions(SessionRegistry::Impl& impl) {
     session.record.id = id;
     session.record.revisions = {{}};
     session.damage = damage;
-    ++impl.sessions_of_user[session.record.user];
+    impl.AddToUser(session);
     impl.warnings.push_back(absl::StrCat(impl.store->Name(), ": session ", id,
                                          ": ", damage.message()));
   }

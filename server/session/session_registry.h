@@ -27,6 +27,10 @@ struct RegistryOptions {
   std::chrono::seconds default_ttl = std::chrono::hours(1);  // 0: never
   int64_t max_sessions = 65536;
   int64_t max_sessions_per_user = 0;  // 0: as many as there may be
+  // SessionInfo::state_bytes of all of a user's sessions; 0: no limit. A turn
+  // that runs counts with the largest state that it may end with, so that none
+  // fails at its end; forks count whole, also while they share their memory.
+  int64_t max_bytes_per_user = 0;
   // How often expired sessions are removed, by a thread of the registry's; 0:
   // never. They are not found from the moment they expire.
   std::chrono::milliseconds sweep_interval = std::chrono::seconds(10);
@@ -128,13 +132,15 @@ class SessionRegistry {
   const std::vector<std::string>& warnings() const;
 
   // An empty session. ALREADY_EXISTS; RESOURCE_EXHAUSTED if there are as many
-  // as there may be, for this user or in all, or without memory for one turn.
+  // as there may be, for this user or in all, or without memory for one turn;
+  // of Fork and Import also if the user has no room for the state.
   absl::StatusOr<SessionInfo> Create(const SessionOptions& options);
 
   // expected_revision: none or the newest: goes on from there. The one before:
   // goes on from that one, and the newest is discarded when the turn commits.
-  // Another: FAILED_PRECONDITION. RESOURCE_EXHAUSTED without a store if there
-  // is no memory for one more state; the turn then has it for sure.
+  // Another: FAILED_PRECONDITION. RESOURCE_EXHAUSTED if the user has no room
+  // for one more state, or without a store if there is no memory for it; else
+  // the turn has it for sure.
   absl::StatusOr<SessionTurn> BeginTurn(
       std::string_view id, std::optional<int64_t> expected_revision);
   // The client of the turn that made `revision` never saw its end: removes it,

@@ -38,12 +38,20 @@ struct Session {
   SessionRecord record;
   int64_t idle_since_ms = 0;  // by the steady clock
   bool busy = false;
-  bool creating = false;   // not in the store yet, for nobody else to see
-  bool in_memory = false;  // as counted for the metrics
-  bool rewrite = false;    // the store may hold another record than this one
-  absl::Status damage;     // why it can't be read
+  bool creating = false;      // not in the store yet, for nobody else to see
+  bool ending = false;        // its time ran out, and it is being removed
+  bool in_memory = false;     // as counted for the metrics
+  bool rewrite = false;       // the store may hold another record than this one
+  int64_t charged_bytes = 0;  // to its user
+  absl::Status damage;        // why it can't be read
   std::optional<Undo> undo;
   std::vector<int64_t> garbage;  // keys that the store may hold needlessly
+};
+
+// What a user's sessions have together.
+struct UserShare {
+  int64_t sessions = 0;
+  int64_t bytes = 0;  // of states; of a turn that runs, the most it may add
 };
 
 struct SessionRegistry::Impl {
@@ -60,7 +68,7 @@ struct SessionRegistry::Impl {
 
   std::mutex mutex;  // guards what follows, but what a busy session says above
   std::map<std::string, Session, std::less<>> sessions;
-  std::map<std::string, int64_t> sessions_of_user;
+  std::map<std::string, UserShare> users;
   StateCache cache;
   int64_t reserved_bytes = 0;  // of memory, for turns that run
   int64_t in_memory = 0;       // sessions whose newest state is there
@@ -107,6 +115,16 @@ struct SessionRegistry::Impl {
   void Remove(Session& session);
   absl::Status CheckRoom(int64_t bytes) const;
 
+  // With the mutex, session_users.cc:
+  void AddToUser(const Session& session);
+  void RemoveFromUser(Session& session);
+  // What the session takes of its user's share from now on.
+  void Charge(Session& session, int64_t bytes);
+  // RESOURCE_EXHAUSTED if the user's limits do not allow so much more.
+  absl::Status CheckUser(const std::string& user, int64_t sessions_more,
+                         int64_t bytes_more) const;
+  int64_t MostOfATurn() const;  // bytes of the state at its end
+
   // Without the mutex, the session being busy:
   // Writes the record, with `snapshot` if any; on an error the store may hold
   // either record.
@@ -123,8 +141,8 @@ struct SessionRegistry::Impl {
   // A session that begins with `state` (null: empty).
   absl::StatusOr<SessionInfo> Add(const SessionOptions& given,
                                   SequenceStatePtr state);
-  // Claims a new session's name.
-  absl::StatusOr<Session*> Insert(const SessionOptions& given);
+  // Claims a new session's name; its state will have so many bytes.
+  absl::StatusOr<Session*> Insert(const SessionOptions& given, int64_t bytes);
   absl::StatusOr<SequenceStatePtr> ReadPoint(std::string_view id,
                                              const SessionPoint& point,
                                              bool may_be_empty);
@@ -136,6 +154,9 @@ struct SessionRegistry::Impl {
 // The state at `point`. NOT_FOUND, INVALID_ARGUMENT.
 absl::StatusOr<KeptState> FindPoint(const SessionRecord& record,
                                     const SessionPoint& point);
+
+// Of all states that the session keeps, each counted once.
+int64_t StateBytes(const SessionRecord& record);
 
 // How a state is described, once its snapshot (or itself, without a store) has
 // `bytes`.

@@ -75,8 +75,8 @@ void SessionRegistry::Impl::Touch(Session& session) const {
 
 bool SessionRegistry::Impl::Expired(const Session& session) const {
   const SessionRecord& record = session.record;
-  return record.ttl_seconds > 0 && !session.busy &&
-         IdleMs(session) >= record.ttl_seconds * 1000;
+  return session.ending || (record.ttl_seconds > 0 && !session.busy &&
+                            IdleMs(session) >= record.ttl_seconds * 1000);
 }
 
 absl::StatusOr<Session*> SessionRegistry::Impl::Find(std::string_view id) {
@@ -109,16 +109,13 @@ SessionInfo SessionRegistry::Impl::Describe(const Session& session) const {
   info.user = record.user;
   info.tokens = record.newest().state.tokens;
   info.revision = record.newest().number;
-  std::map<int64_t, int64_t> bytes;
   for (const SessionRecord::Revision& revision : record.revisions) {
     info.revisions.push_back(revision.number);
-    bytes[revision.state.key] = revision.state.bytes;
   }
   for (const auto& [name, state] : record.checkpoints) {
     info.checkpoints.push_back(name);
-    bytes[state.key] = state.bytes;
   }
-  for (const auto& [key, count] : bytes) info.state_bytes += count;
+  info.state_bytes = StateBytes(record);
   info.in_memory = session.in_memory;
   info.created = FromMs(record.created_ms);
   info.used = FromMs(record.used_ms);
@@ -183,8 +180,7 @@ void SessionRegistry::Impl::Remove(Session& session) {
   for (const int64_t key : session.record.Keys()) cache.Erase({id, key});
   ForgetUndo(session);
   if (session.in_memory) --in_memory;
-  const auto of_user = sessions_of_user.find(session.record.user);
-  if (--of_user->second == 0) sessions_of_user.erase(of_user);
+  RemoveFromUser(session);
   sessions.erase(id);
   PublishCounts();
 }
@@ -225,7 +221,8 @@ void SessionRegistry::Impl::DropGarbage(Session& session) {
 void SessionRegistry::Impl::Release(Session& session, int64_t reserved) {
   const std::lock_guard lock(mutex);
   reserved_bytes -= reserved;
-  session.busy = false;
+  Charge(session, StateBytes(session.record));
+  session.busy = session.ending = false;
   PublishCounts();
 }
 
@@ -234,8 +231,10 @@ void SessionRegistry::Impl::Expire(std::string_view only) {
   {
     const std::lock_guard lock(mutex);
     for (auto& [id, session] : sessions) {
-      if ((!only.empty() && id != only) || !Expired(session)) continue;
-      session.busy = true;
+      if ((!only.empty() && id != only) || session.busy || !Expired(session)) {
+        continue;
+      }
+      session.busy = session.ending = true;
       expired.push_back(&session);
     }
   }

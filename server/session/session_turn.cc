@@ -41,6 +41,8 @@ struct SessionTurn::Claim {
     if (session != nullptr) impl->Release(*session, reserved);
   }
 
+  // The turn's end then has its place for sure.
+  absl::Status Reserve();
   SessionRecord Next(const SequenceState& state, std::string_view checkpoint,
                      int64_t bytes) const;
   // Stores `next`, then makes it the session's.
@@ -75,6 +77,19 @@ absl::Status SessionTurn::CheckCheckpoint(std::string_view checkpoint) const {
                    " of them; at most ", kMaxCheckpoints, " are kept"));
 }
 
+absl::Status SessionTurn::Claim::Reserve() {
+  const std::lock_guard lock(impl->mutex);
+  const int64_t most = impl->MostOfATurn();
+  CHELA_RETURN_IF_ERROR(impl->CheckUser(session->record.user, 0, most));
+  if (impl->store == nullptr) {
+    CHELA_RETURN_IF_ERROR(impl->CheckRoom(most));
+    reserved = most;
+    impl->reserved_bytes += most;
+  }
+  impl->Charge(*session, session->charged_bytes + most);
+  return absl::OkStatus();
+}
+
 SessionRecord SessionTurn::Claim::Next(const SequenceState& state,
                                        std::string_view checkpoint,
                                        int64_t bytes) const {
@@ -92,7 +107,7 @@ absl::Status SessionTurn::Claim::Keep(SessionRecord next,
                                       std::string snapshot) {
   const int64_t key = next.newest().state.key;
   const NewSnapshot stored = {key, std::move(snapshot)};
-  const absl::Status written = impl->Write(*session, next, &stored);
+  absl::Status written = impl->Write(*session, next, &stored);
   {
     const std::lock_guard lock(impl->mutex);
     if (!written.ok()) {
@@ -172,13 +187,7 @@ absl::StatusOr<SessionTurn> SessionRegistry::BeginTurn(
         ChooseBase(session.record, expected_revision);
     if (!base.ok()) return base.status();
     claim->base = *base;
-    if (impl_->store == nullptr) {
-      const int64_t bytes = MaxHostBytes(impl_->options.model);
-      const std::lock_guard lock(impl_->mutex);
-      CHELA_RETURN_IF_ERROR(impl_->CheckRoom(bytes));
-      claim->reserved = bytes;
-      impl_->reserved_bytes += bytes;
-    }
+    CHELA_RETURN_IF_ERROR(claim->Reserve());
     if (base->state.key != 0) {
       absl::StatusOr<SequenceStatePtr> state =
           impl_->Load(session.record.id, base->state);

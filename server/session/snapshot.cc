@@ -224,6 +224,13 @@ absl::StatusOr<std::string> EncodeSnapshot(const SequenceState& state,
   return absl::StrCat(WriteSnapshotHead(header), parts);
 }
 
+absl::Status CheckSnapshotBeginning(std::string_view bytes,
+                                    const SnapshotModel& model) {
+  const absl::StatusOr<SnapshotHeader> header = ReadSnapshotHeader(bytes);
+  CHELA_RETURN_IF_ERROR(header.status());
+  return CheckHeader(*header, model);
+}
+
 absl::StatusOr<SequenceStatePtr> DecodeSnapshot(std::string_view bytes,
                                                 const SnapshotModel& model) {
   const absl::StatusOr<SnapshotHead> head = ReadSnapshotHead(bytes);

@@ -39,6 +39,11 @@ absl::StatusOr<std::string> EncodeSnapshot(const SequenceState& state,
 absl::StatusOr<SequenceStatePtr> DecodeSnapshot(std::string_view bytes,
                                                 const SnapshotModel& model);
 
+// What the first kMaxSnapshotHeadBytes of a snapshot, or all of it, say before
+// the rest is there: errors as above, OK if it may be one of this model.
+absl::Status CheckSnapshotBeginning(std::string_view bytes,
+                                    const SnapshotModel& model);
+
 }  // namespace chela
 
 #endif  // CHELA_SERVER_SESSION_SNAPSHOT_H_

@@ -85,8 +85,10 @@ absl::Status FindParts(std::string_view rest, SnapshotHead& head) {
   return Damaged(absl::StrCat(rest.size(), " bytes behind the last part"));
 }
 
-// The header's bytes, once prologue and checksum are as they must be.
-absl::StatusOr<std::string_view> CheckPrologue(std::string_view bytes) {
+// The header's bytes, once prologue and checksum are as they must be. whole:
+// the snapshot ends where the bytes do.
+absl::StatusOr<std::string_view> CheckPrologue(std::string_view bytes,
+                                               bool whole) {
   if (bytes.size() < kSnapshotPrologueBytes) {
     return Damaged(absl::StrCat(bytes.size(), " bytes; want at least ",
                                 kSnapshotPrologueBytes));
@@ -99,7 +101,7 @@ absl::StatusOr<std::string_view> CheckPrologue(std::string_view bytes) {
   const auto header_bytes = reader.Get<uint32_t>();
   const auto total = reader.Get<uint64_t>();
   const auto checksum = reader.Get<uint64_t>();
-  if (total != bytes.size()) {
+  if (whole && total != bytes.size()) {
     return Damaged(absl::StrCat(bytes.size(), " bytes; it says ", total));
   }
   if (header_bytes > kMaxSnapshotHeaderBytes ||
@@ -170,8 +172,14 @@ std::string WriteSnapshotHead(const SnapshotHeader& header, uint32_t version) {
   return head.bytes();
 }
 
+absl::StatusOr<SnapshotHeader> ReadSnapshotHeader(std::string_view bytes) {
+  const absl::StatusOr<std::string_view> fields = CheckPrologue(bytes, false);
+  if (!fields.ok()) return fields.status();
+  return ParseHeader(*fields);
+}
+
 absl::StatusOr<SnapshotHead> ReadSnapshotHead(std::string_view bytes) {
-  const absl::StatusOr<std::string_view> fields = CheckPrologue(bytes);
+  const absl::StatusOr<std::string_view> fields = CheckPrologue(bytes, true);
   if (!fields.ok()) return fields.status();
   absl::StatusOr<SnapshotHeader> header = ParseHeader(*fields);
   if (!header.ok()) return header.status();

@@ -15,6 +15,8 @@ namespace chela {
 inline constexpr uint32_t kSnapshotVersion = 1;
 inline constexpr size_t kSnapshotPrologueBytes = 32;
 inline constexpr size_t kMaxSnapshotHeaderBytes = 4096;
+inline constexpr size_t kMaxSnapshotHeadBytes =
+    kSnapshotPrologueBytes + kMaxSnapshotHeaderBytes;
 inline constexpr size_t kMaxCutBytes = 3;  // of TextState::cut
 
 enum class SnapshotCodec : uint32_t {
@@ -68,6 +70,9 @@ struct SnapshotHead {
 // that order; nothing about the model. DATA_LOSS for anything damaged,
 // truncated or too long, FAILED_PRECONDITION for another version's snapshot.
 absl::StatusOr<SnapshotHead> ReadSnapshotHead(std::string_view bytes);
+// The header alone, of a snapshot that begins with `bytes`: errors likewise,
+// but for its size.
+absl::StatusOr<SnapshotHeader> ReadSnapshotHeader(std::string_view bytes);
 
 }  // namespace chela
 

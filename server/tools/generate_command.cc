@@ -77,6 +77,9 @@ ordered_json ToJson(const v1::GenerateResponse& result) {
     object["usage"]["cached_tier"] =
         LowerName(v1::CacheTier_Name(usage.cached_tier()), "CACHE_TIER_");
   }
+  if (usage.pinned_tokens() > 0) {
+    object["usage"]["pinned_tokens"] = usage.pinned_tokens();
+  }
   object["timing"] = {
       {"queue_seconds", usage.queue_seconds()},
       {"prefill_seconds", usage.prefill_seconds()},

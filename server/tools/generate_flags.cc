@@ -157,6 +157,10 @@ void AddTurn(CLI::App& app, GenerateCommand& command) {
       "--cache-salt",
       [request](const std::string& salt) { request->set_cache_salt(salt); },
       "Share cached states only with requests of this salt");
+  app.add_option_function<int32_t>(
+      "--cache-pin-seconds",
+      [request](int32_t seconds) { request->set_cache_pin_seconds(seconds); },
+      "Keep the states at --cache-at for so long; 0: no longer");
 }
 
 }  // namespace

@@ -46,7 +46,10 @@ check ops ./kernels_test --gtest_filter='*cuda*'
 check convolutions ./kernels_convolution_test --gtest_filter='*cuda*:-*Fft*'
 # Replicas on all GPUs that there are.
 CHELA_TEST_GPUS=$(nvidia-smi --list-gpus | wc -l) CHELA_TEST_DEVICE=cuda \
-  check replicas ./engine_test --gtest_filter='EngineReplicas*'
+  check replicas ./engine_test --gtest_filter='EngineReplicas*:EngineFaults*'
+# Texts that go on, and what the prefix cache keeps.
+CHELA_TEST_DEVICE=cuda check turns ./engine_test \
+  --gtest_filter='*Turns*:*StopState*:*PrefixCache*:*PrefixPin*:-*Draws*'
 # Other pieces of a prompt give other bits here; ModelInvariance holds them to
 # the tolerances of the design.
 CHELA_TEST_DEVICE=cuda check models ./models_test --gtest_filter='*WarmUp*:*DeviceInvariance*:*ModelTwin*:*ReferenceLogits*:*ForwardTest*:*LongTest*:*ModelInvariance*:*DrawRules*cuda*'

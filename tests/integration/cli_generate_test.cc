@@ -52,7 +52,8 @@ TEST_F(CliGenerateTest, PutsEachFlagIntoItsField) {
       "--logit-bias 7=-2.5,8:1 --logit-bias 9=3 --allowed-token-ids 4 "
       "--banned-token-ids 5,6 --logprobs 0 --prompt-logprobs 1 --echo -n 2 "
       "--best-of 3 --priority -4 --user me --session s --expected-revision 8 "
-      "--checkpoint c --cache-at 1,2 --cache-salt x --return-state to "
+      "--checkpoint c --cache-at 1,2 --cache-salt x --cache-pin-seconds 6 "
+      "--return-state to "
       "--state from");
   const v1::GenerateRequest& request = command.generate.request;
   const v1::SamplingParams& got = request.sampling();
@@ -63,6 +64,7 @@ TEST_F(CliGenerateTest, PutsEachFlagIntoItsField) {
   EXPECT_EQ(request.checkpoint(), "c");
   EXPECT_THAT(request.cache_at(), ElementsAre(1, 2));
   EXPECT_EQ(request.cache_salt(), "x");
+  EXPECT_EQ(request.cache_pin_seconds(), 6);
   EXPECT_EQ(command.generate.return_state_file, "to");
   EXPECT_EQ(command.generate.state_file, "from");
   EXPECT_EQ(got.max_tokens(), 1);

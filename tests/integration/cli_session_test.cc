@@ -127,6 +127,9 @@ TEST_F(CliSessionTest, TheServerNamesAWrongFlag) {
               HasSubstr("has 5 bytes; want 32 .. 4096"));
   EXPECT_THAT(refused({"--session-store", "/proc/nowhere"}),
               HasSubstr("--session-store: "));
+  // Not a folder of that name.
+  EXPECT_THAT(refused({"--session-store", "rediss://127.0.0.1:1"}),
+              HasSubstr("--session-store: \"rediss://127.0.0.1:1\"; want "));
 }
 
 }  // namespace

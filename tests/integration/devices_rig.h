@@ -44,9 +44,15 @@ class DevicesTest : public ::testing::Test {
 
   std::unique_ptr<Process> Server(const std::string& device,
                                   const Arguments& more = {}) const {
-    Arguments all = {
-        "--model",          model_.directory(), "--listen", "127.0.0.1:0",
-        "--metrics-listen", "127.0.0.1:0",      "--device", device};
+    Arguments all = {"--model",
+                     model_.directory(),
+                     "--listen",
+                     "127.0.0.1:0",
+                     "--metrics-listen",
+                     "127.0.0.1:0",
+                     "--device",
+                     device,
+                     "--poison-free-states"};
     if (std::find(more.begin(), more.end(), "--drain-grace") == more.end()) {
       all.insert(all.end(), {"--drain-grace", "0s"});
     }

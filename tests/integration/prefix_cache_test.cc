@@ -75,6 +75,34 @@ TEST(PrefixCacheServiceTest, ANamedPointServesTheNextPromptThatPartsThere) {
   EXPECT_EQ(Cached(Answer(rig, Continue(shared + " Why?", 1))), 768);
 }
 
+TEST(PrefixCacheServiceTest, APinIsReportedAndCounted) {
+  ServerRig rig(Ample());
+  v1::GenerateRequest request = Continue(LongPrompt(), 1);
+  request.add_cache_at(900);
+  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 0);
+  request.set_cache_pin_seconds(60);
+  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 768);
+  const auto page = [&rig] {
+    return Http(rig.server().metrics_address().port, "GET", "/metrics");
+  };
+  const std::string metric = "chela_prefix_cache_pinned_bytes{model=\"tiny\"} ";
+  EXPECT_THAT(page(), HasSubstr(metric));
+  EXPECT_THAT(page(), ::testing::Not(HasSubstr(metric + "0\n")));
+  request.set_cache_pin_seconds(0);
+  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 0);
+  EXPECT_THAT(page(), HasSubstr(metric + "0\n"));
+}
+
+TEST(PrefixCacheServiceTest, PinsCanBeTurnedOff) {
+  ServerConfig config = Ample();
+  config.prefix_cache_pinned_bytes = 0;
+  ServerRig rig(config);
+  v1::GenerateRequest request = Continue(LongPrompt(), 1);
+  request.add_cache_at(900);
+  request.set_cache_pin_seconds(60);
+  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 0);
+}
+
 TEST(PrefixCacheServiceTest, AContextOfScoresIsReadOnceWithinASalt) {
   ServerRig rig(Ample());
   v1::ScoreRequest request;

@@ -13,6 +13,7 @@ ServerRig::ServerRig(ServerConfig config, bool load) {
   config.listen = {"127.0.0.1", 0};
   config.metrics_listen = {"127.0.0.1", 0};
   config.device = DeviceChoice::kCpu;
+  config.poison_free_states = true;
   if (config.max_sequences == 0) config.max_sequences = 64;
   auto server = Server::Listen(config, "tiny", nullptr);
   EXPECT_TRUE(server.ok()) << server.status();

@@ -98,9 +98,10 @@ v1::Session SessionClient::Import(const std::string& id,
 }
 
 grpc::Status SessionClient::ImportStatus(const std::string& id,
-                                         const std::string& bytes) {
+                                         const std::string& bytes,
+                                         size_t piece) {
   v1::ImportSessionResponse response;
-  return Send(id, bytes, 1 << 20, &response);
+  return Send(id, bytes, piece, &response);
 }
 
 v1::GenerateResponse SessionClient::Generate(

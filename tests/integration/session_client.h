@@ -29,7 +29,8 @@ class SessionClient {
   // In messages of `piece` bytes.
   v1::Session Import(const std::string& id, const std::string& bytes,
                      size_t piece);
-  grpc::Status ImportStatus(const std::string& id, const std::string& bytes);
+  grpc::Status ImportStatus(const std::string& id, const std::string& bytes,
+                            size_t piece = 1 << 20);
 
   v1::GenerateResponse Generate(const v1::GenerateRequest& request);
   grpc::Status Status(

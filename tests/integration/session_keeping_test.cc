@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/integration/server_rig.h"
 #include "tests/integration/session_client.h"
 #include "tests/support/temp_dir.h"
@@ -38,6 +39,31 @@ TEST(SessionStoreTest, ARestartedServerGoesOnFromItsFolder) {
   EXPECT_EQ(after.revision(), 2);
   EXPECT_EQ(Joined(before, Tokens(after)),
             Tokens(client.Generate(Alone("Once upon", 40))));
+}
+
+TEST(SessionStoreTest, AUserHasNoMoreThanItsBytes) {
+  ServerConfig config;
+  config.max_session_bytes_per_user = 100000;  // two states at the most
+  ServerRig rig(config);
+  SessionClient client(rig);
+  client.Create("s");
+  int32_t turns = 0;
+  grpc::Status status;
+  while (turns < 16) {
+    v1::GenerateRequest request = In("s", "Once upon", 1);
+    request.set_checkpoint(absl::StrCat("c", turns));
+    status = client.Status(request);
+    if (!status.ok()) break;
+    ++turns;
+  }
+  EXPECT_GE(turns, 1);
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("the limit is 100000"));
+  EXPECT_EQ(client.List().sessions(0).revision(), turns);
+  EXPECT_LE(client.List().sessions(0).state_bytes(), 100000);
+  EXPECT_TRUE(client.Delete("s").ok());
+  client.Create("s");
+  EXPECT_TRUE(client.Status(In("s", "Once upon", 1)).ok());
 }
 
 TEST(ReturnedStateTest, GoesOnWithAnyServerOfTheSameKey) {

@@ -212,31 +212,6 @@ TEST_F(SessionsTest, TakesAnImportInBytesAndEmptyPieces) {
   EXPECT_EQ(client_.Import("bytes", snapshot, 1).tokens(), 10);
 }
 
-TEST_F(SessionsTest, NamesWhatIsWrongWithARequest) {
-  EXPECT_EQ(client_.Status(In("none", "x", 1)).error_code(),
-            StatusCode::NOT_FOUND);
-  v1::GenerateRequest request = Alone("x", 1);
-  request.set_expected_revision(1);
-  request.set_checkpoint("c");
-  request.mutable_sampling()->set_max_tokens(0);
-  request.add_cache_at(0);
-  request.set_cache_salt(std::string(300, 's'));
-  const grpc::Status status = client_.Status(request);
-  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
-  for (const char* field :
-       {"expected_revision", "checkpoint", "sampling.max_tokens", "cache_at[0]",
-        "cache_salt"}) {
-    EXPECT_THAT(status.error_details(), HasSubstr(field));
-  }
-  client_.Create("empty");
-  EXPECT_EQ(client_.Status(In("empty", "", 1)).error_code(),
-            StatusCode::INVALID_ARGUMENT);
-  request = Alone("x", 1);
-  request.set_return_state(true);
-  EXPECT_EQ(client_.Status(request).error_code(),
-            StatusCode::FAILED_PRECONDITION);
-}
-
 TEST_F(SessionsTest, CountsItsCalls) {
   client_.Create("s");
   client_.Generate(In("s", "x", 1));

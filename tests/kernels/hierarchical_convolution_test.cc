@@ -5,85 +5,13 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "tests/kernels/sequence_rig.h"
+#include "tests/kernels/hierarchical_rig.h"
 #include "tests/support/kernel_test.h"
 
 namespace chela {
 namespace {
 
-using reference::HierarchicalKernel;
-
-HierarchicalKernel RandomKernel(int32_t width, int32_t base_length,
-                                int32_t levels) {
-  const int64_t half = base_length / 2;
-  return {width,
-          base_length,
-          levels,
-          RandomFloats(int64_t{base_length} * width, -1, 1, 1),
-          RandomFloats(levels * half * width, -1, 1, 2),
-          RandomFloats(width, -1, 1, 3)};
-}
-
-int32_t Length(const HierarchicalKernel& kernel) {
-  return kernel.base_length << kernel.levels;
-}
-
-// A state is off by the roundings of its deepest mean and of its sums, an
-// output by two more.
-int Roundings(const HierarchicalKernel& kernel) {
-  return kernel.base_length + kernel.levels * (kernel.base_length / 2 + 1) + 3;
-}
-
-class Rig : public SequenceRig {
- public:
-  Rig(Backend& backend, const HierarchicalKernel& kernel, int32_t slots)
-      : SequenceRig(backend, kernel.width, kernel.StateRows() * kernel.width,
-                    slots),
-        kernel_(kernel),
-        taps0_(backend, kernel.taps0),
-        taps_(backend, kernel.taps),
-        skip_(backend, kernel.skip) {}
-
- protected:
-  absl::Status Run(const float* a, const StateView& state, float* c) override {
-    return backend().Run(HierarchicalConvolution{
-        .width = kernel_.width,
-        .base_length = kernel_.base_length,
-        .levels = kernel_.levels,
-        .a = a,
-        .taps0 = taps0_.data(),
-        .taps = taps_.data(),
-        .skip = skip_.data(),
-        .state = state,
-        .c = c,
-    });
-  }
-
- private:
-  const HierarchicalKernel& kernel_;
-  Tensor taps0_;
-  Tensor taps_;
-  Tensor skip_;
-};
-
-reference::TokenInput FromRows(const std::vector<float>& a, int32_t width) {
-  return [&a, width](int64_t position, int32_t channel) {
-    return a[position * width + channel];
-  };
-}
-
-std::vector<reference::Value> Definition(const HierarchicalKernel& kernel,
-                                         const reference::TokenInput& a,
-                                         int64_t first, int64_t tokens) {
-  std::vector<reference::Value> c;
-  for (int64_t t = first; t < first + tokens; ++t) {
-    for (int32_t j = 0; j < kernel.width; ++j) {
-      c.push_back(reference::HierarchicalOutput(kernel, a, t, j));
-    }
-  }
-  return c;
-}
-
+using Rig = HierarchicalRig;
 using HierarchicalConvolutionTest = KernelTest;
 
 TEST_P(HierarchicalConvolutionTest, MatchesTheDefinition) {
@@ -268,80 +196,6 @@ TEST_P(HierarchicalConvolutionTest, StartsFromZeroWhateverTheSlotHolds) {
                    poisoned.RunSequence(0, a, sizes));
     ExpectSameBits(used.ReadSlot(0), poisoned.ReadSlot(0));
   }
-}
-
-// Finite inputs at any position, without a history in memory.
-double FarInput(int64_t position, int32_t channel) {
-  const uint64_t mixed =
-      static_cast<uint64_t>(position * 31 + channel) * 0x9e3779b97f4a7c15u;
-  return static_cast<double>(mixed >> 44) * 0x1p-19 - 1;  // exact in float
-}
-
-TEST_P(HierarchicalConvolutionTest, ContinuesAtPositionsFarFromTheStart) {
-  const auto kernel = RandomKernel(9, 8, 4);
-  const int32_t tokens = 45;
-  // The first crosses a position where every level changes.
-  for (const int64_t position :
-       {(int64_t{1} << 33) - 20, int64_t{3'000'000'007}, int64_t{1} << 50}) {
-    SCOPED_TRACE(position);
-    std::vector<float> state;
-    for (const auto& value :
-         reference::HierarchicalState(kernel, FarInput, position)) {
-      state.push_back(static_cast<float>(value.value));
-    }
-    std::vector<float> a;
-    for (int32_t t = 0; t < tokens; ++t) {
-      for (int32_t j = 0; j < kernel.width; ++j) {
-        a.push_back(static_cast<float>(FarInput(position + t, j)));
-      }
-    }
-    Rig rig(backend(), kernel, 2);
-    rig.WriteSlot(1, state);
-    const auto c =
-        rig.Step(Rows({{.slot = 1, .rows = tokens, .position = position}}), a);
-    ExpectClose(c, Definition(kernel, FarInput, position, tokens),
-                Roundings(kernel));
-    ExpectClose(
-        rig.ReadSlot(1),
-        reference::HierarchicalState(kernel, FarInput, position + tokens),
-        Roundings(kernel));
-  }
-}
-
-TEST_P(HierarchicalConvolutionTest, RefusesSizesOutOfRangeBeforeAnyWrite) {
-  const auto kernel = RandomKernel(4, 4, 1);
-  Tensor memory(backend(), 64);
-  HierarchicalConvolution good{.width = 4,
-                               .base_length = 4,
-                               .levels = 1,
-                               .a = memory.data(),
-                               .taps0 = memory.data(),
-                               .taps = memory.data(),
-                               .skip = memory.data(),
-                               .state = {memory.data(), 32},
-                               .c = memory.data()};
-  std::vector<HierarchicalConvolution> bad(6, good);
-  bad[0].width = 0;
-  bad[1].base_length = 2;
-  bad[2].base_length = 5;
-  bad[3].levels = 0;
-  bad[4].levels = 99;
-  bad[5].state.slot_stride = 31;
-  const Rows rows({{.slot = 0, .rows = 1}, {.slot = 1, .rows = 1}});
-  ASSERT_TRUE(backend().BeginStep(rows.step()).ok());
-  for (const auto& op : bad) {
-    EXPECT_EQ(backend().Run(op).code(), absl::StatusCode::kInvalidArgument);
-  }
-  ExpectSameBits(memory.Read(), std::vector<float>(64, kPoison));
-}
-
-TEST_P(HierarchicalConvolutionTest, AStepWithoutRowsDoesNothing) {
-  const auto kernel = RandomKernel(4, 4, 1);
-  Rig rig(backend(), kernel, 1);
-  const auto before = rig.ReadSlot(0);
-  EXPECT_TRUE(backend().BeginStep(StepRows{}).ok());
-  rig.Step(Rows({}), {});
-  ExpectSameBits(rig.ReadSlot(0), before);
 }
 
 CHELA_ON_EVERY_BACKEND(HierarchicalConvolutionTest);

@@ -115,6 +115,21 @@ TEST_F(ConvertTest, HandsOnWhatThePrefixCacheIsToldAndRefusesWhatItCannotBe) {
   ASSERT_TRUE(job.ok()) << job.status();
   EXPECT_THAT(job->cache_at, ElementsAre(4, 1));
   EXPECT_EQ(job->cache_salt, std::string(256, 's'));
+  EXPECT_EQ(job->cache_pin, std::nullopt);
+  for (const int32_t pin : {0, 86400}) {
+    request.set_cache_pin_seconds(pin);
+    EXPECT_EQ(Convert(request)->cache_pin, std::chrono::seconds(pin));
+  }
+  for (const int32_t pin : {-1, 86401}) {
+    request.set_cache_pin_seconds(pin);
+    EXPECT_THAT(WrongFields(Convert(request).status()),
+                ElementsAre("cache_pin_seconds"));
+  }
+  v1::GenerateRequest pin_of_nothing = Prompt("abc");
+  pin_of_nothing.set_cache_pin_seconds(1);
+  EXPECT_THAT(WrongFields(Convert(pin_of_nothing).status()),
+              ElementsAre("cache_pin_seconds"));
+  request.clear_cache_pin_seconds();
 
   request.add_cache_at(5);
   request.add_cache_at(0);

@@ -114,11 +114,14 @@ TEST(EngineAdmissionTest, RefusesJobsOutsideTheLimitsAndNamesTheField) {
             "cache_at: 17 points; want at most 16");
   EXPECT_EQ(refusal([](auto& job) { job.cache_salt.assign(257, 'x'); }),
             "cache_salt: 257 bytes; want at most 256");
+  EXPECT_EQ(
+      refusal([](auto& job) { job.cache_pin = std::chrono::seconds(86401); }),
+      "cache_pin: 86401 s; want 0 to 86400 s");
   EXPECT_THAT(refusal([](auto& job) { job.stream = nullptr; }),
               HasSubstr("stream"));
   EXPECT_EQ(
       rig.Metric("chela_admission_rejections_total", ",reason=\"invalid\""),
-      16);
+      17);
 }
 
 }  // namespace

@@ -4,59 +4,32 @@
 
 #include <chrono>
 #include <deque>
-#include <future>
 #include <thread>
 #include <vector>
 
 #include "server/engine/engine.h"
-#include "tests/server/engine_rig.h"
-#include "tests/server/metrics_page.h"
+#include "tests/server/replicas_rig.h"
 #include "tests/server/turn_rig.h"
 
 namespace chela {
 namespace {
 
 using std::chrono::milliseconds;
-using test_support::Eventually;
 using test_support::ExpectSameState;
 using test_support::Greedy;
+using test_support::HoldASlotOf;
 using test_support::Job;
+using test_support::kEndless;
 using test_support::Listener;
 using test_support::Prompt;
 using test_support::Recorder;
+using test_support::Release;
 using test_support::Rig;
 using test_support::RunTurn;
-using test_support::StepGate;
 using test_support::TurnAnswer;
 using test_support::TurnJob;
 using test_support::WaitFor;
 using ::testing::HasSubstr;
-
-// More tokens than any of these tests waits for.
-constexpr int32_t kEndless = 65536;
-
-// Slots of device `index` in use.
-double Active(const Rig& rig, int index) {
-  return test_support::ValueOf(
-      rig.Page(), "chela_device_state_slots{model=\"tiny\",device=\"rig:" +
-                      std::to_string(index) + "\",state=\"active\"}");
-}
-
-// A score that holds a slot of device `index` and waits for input.
-std::shared_ptr<ScoreStream> HoldASlotOf(Rig& rig, int index) {
-  auto silent = std::make_shared<ScoreStream>();
-  const double before = Active(rig, index);
-  EXPECT_TRUE(rig.engine->Submit(Job(silent)).ok());
-  EXPECT_TRUE(Eventually([&] { return Active(rig, index) == before + 1; }));
-  return silent;
-}
-
-void Release(Rig& rig, const std::shared_ptr<ScoreStream>& silent) {
-  const int32_t before = rig.engine->Load().slots_free;
-  silent->Cancel();
-  EXPECT_TRUE(
-      Eventually([&] { return rig.engine->Load().slots_free == before + 1; }));
-}
 
 GenerateJob MixedJob(const Listener& listener, int i) {
   return Job(listener, 1 + i * 67 % 600, 5 + i % 4 * 9,
@@ -223,86 +196,6 @@ TEST(EngineReplicasTest, APromptGoesWhereItsBeginningWasRead) {
   Recorder first(*rig.backend);
   EXPECT_EQ(run(100), 0);  // Too short to be remembered.
   EXPECT_EQ(first.rows(), 0);
-}
-
-TEST(EngineReplicasTest, ALostDeviceEndsEverythingOnAll) {
-  Rig rig({.slots = 2, .replicas = 3});
-  const auto held = HoldASlotOf(rig, 0);
-  std::promise<void> broken;
-  rig.others[0].backend->SetHook(
-      [all = broken.get_future().share()](const StepRows&) {
-        all.wait();
-        return absl::InternalError("an illegal address");
-      });
-  std::deque<Listener> listeners(7);
-  for (Listener& listener : listeners) {
-    ASSERT_TRUE(rig.engine->Submit(Job(listener, 2, kEndless)).ok());
-  }
-  // The broken one has two, but may stand in its first step with one.
-  ASSERT_TRUE(Eventually([&] { return rig.engine->Load().running >= 5; }));
-  EXPECT_GE(rig.engine->Load().waiting, 2);
-  broken.set_value();
-  for (Listener& listener : listeners) {
-    const GenerationEnd end = listener.Wait();
-    EXPECT_EQ(end.status.code(), absl::StatusCode::kUnavailable);
-    EXPECT_THAT(std::string(end.status.message()),
-                HasSubstr("the device failed: rig:1: INTERNAL: an illegal"));
-  }
-  EXPECT_EQ(WaitFor(*held).status.code(), absl::StatusCode::kUnavailable);
-  Listener late;
-  EXPECT_THAT(std::string(rig.engine->Submit(Job(late, 2, 5)).message()),
-              HasSubstr("rig:1"));
-  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
-  const EngineLoad load = rig.engine->Load();
-  EXPECT_FALSE(load.healthy);
-  EXPECT_EQ(load.running + load.waiting, 0);
-  rig.engine->Stop();
-  EXPECT_EQ(rig.faults, 1);
-}
-
-TEST(EngineReplicasTest, AFaultWakesDevicesThatSleep) {
-  Rig rig({.slots = 1, .replicas = 2});
-  const auto asleep = HoldASlotOf(rig, 0);
-  rig.others[0].backend->SetHook(
-      [](const StepRows&) { return absl::InternalError("gone"); });
-  Listener failing;
-  ASSERT_TRUE(rig.engine->Submit(Job(failing, 2, kEndless)).ok());
-  EXPECT_EQ(failing.Wait().status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(WaitFor(*asleep).status.code(), absl::StatusCode::kUnavailable);
-}
-
-TEST(EngineReplicasTest, AFaultIsToldAtOnceThoughAnotherDeviceHangs) {
-  Rig rig({.slots = 1, .replicas = 2});
-  StepGate gate(*rig.backend);
-  rig.others[0].backend->SetHook(
-      [](const StepRows&) { return absl::InternalError("gone"); });
-  Listener hanging;
-  ASSERT_TRUE(rig.engine->Submit(Job(hanging, 2, kEndless)).ok());
-  gate.WaitUntilHeld();
-  Listener failing;
-  ASSERT_TRUE(rig.engine->Submit(Job(failing, 2, kEndless)).ok());
-  EXPECT_EQ(failing.Wait().status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_TRUE(Eventually([&] { return rig.faults == 1; }));
-  EXPECT_FALSE(hanging.ended());
-  gate.Open();
-  EXPECT_EQ(hanging.Wait().status.code(), absl::StatusCode::kUnavailable);
-}
-
-TEST(EngineReplicasTest, ReportsOneFaultIfAllDevicesFail) {
-  Rig rig({.slots = 1, .replicas = 3});
-  const auto fail = [](const StepRows&) {
-    return absl::InternalError("no power");
-  };
-  rig.backend->SetHook(fail);
-  for (auto& other : rig.others) other.backend->SetHook(fail);
-  std::deque<Listener> listeners(3);
-  for (Listener& listener : listeners) {
-    // The first may have failed already.
-    rig.engine->Submit(Job(listener, 2, kEndless)).IgnoreError();
-  }
-  EXPECT_TRUE(Eventually([&] { return rig.faults == 1; }));
-  rig.engine->Stop();
-  EXPECT_EQ(rig.faults, 1);
 }
 
 TEST(EngineReplicasTest, DrainsAndStopsAll) {

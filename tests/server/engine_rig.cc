@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <map>
 #include <random>
-#include <thread>
 #include <utility>
 
 #include "tests/server/metrics_page.h"
@@ -14,8 +13,6 @@
 
 namespace chela::test_support {
 namespace {
-
-constexpr std::chrono::seconds kPatience(30);  // sanitizers are slow
 
 ModelConfig ConfigOf(const RigOptions& options) {
   ModelConfig config = TinyConfig();
@@ -44,8 +41,7 @@ const TinyModel& Checkpoint(const RigOptions& options) {
 BackendOptions DeviceOptions(int32_t threads, int32_t index) {
   BackendOptions options;
   options.threads = threads;
-  const char* kind = std::getenv("CHELA_TEST_DEVICE");
-  if (kind == nullptr || std::string(kind) != "cuda") return options;
+  if (!OnGpu()) return options;
   const char* gpus = std::getenv("CHELA_TEST_GPUS");
   options.kind = BackendKind::kCuda;
   options.device = index % (gpus == nullptr ? 1 : std::atoi(gpus));
@@ -63,112 +59,9 @@ T Must(absl::StatusOr<T> value) {
 
 }  // namespace
 
-StepGate::StepGate(HookedBackend& backend) {
-  backend.SetHook([state = state_](const StepRows&) {
-    std::unique_lock lock(state->mutex);
-    state->held = true;
-    state->changed.notify_all();
-    state->changed.wait(lock, [&] { return state->open; });
-    return absl::OkStatus();
-  });
-}
-
-void StepGate::WaitUntilHeld() {
-  std::unique_lock lock(state_->mutex);
-  EXPECT_TRUE(state_->changed.wait_for(lock, kPatience,
-                                       [this] { return state_->held; }));
-}
-
-void StepGate::Open() {
-  const std::lock_guard lock(state_->mutex);
-  state_->open = true;
-  state_->changed.notify_all();
-}
-
-Recorder::Recorder(HookedBackend& backend) {
-  backend.SetHook([state = state_](const StepRows& rows) {
-    const std::lock_guard lock(state->mutex);
-    state->steps.emplace_back(rows.segments.begin(), rows.segments.end());
-    return absl::OkStatus();
-  });
-}
-
-std::vector<std::vector<Segment>> Recorder::steps() const {
-  const std::lock_guard lock(state_->mutex);
-  return state_->steps;
-}
-
-int64_t Recorder::rows() const {
-  int64_t rows = 0;
-  for (const std::vector<Segment>& step : steps()) {
-    for (const Segment& segment : step) rows += segment.rows;
-  }
-  return rows;
-}
-
-Listener::Listener() {
-  stream_->SetCallback([state = state_, stream = stream_.get()] {
-    GenerationDelta delta = stream->Pop();
-    std::optional<GenerationEnd> end = stream->End();
-    const std::lock_guard lock(state->mutex);
-    EXPECT_FALSE(state->end.has_value()) << "a delta or an end after the end";
-    state->text += delta.text;
-    for (SampledToken& token : delta.tokens) {
-      state->tokens.push_back(std::move(token));
-    }
-    state->end = std::move(end);
-    state->changed.notify_all();
-  });
-}
-
-void Listener::WaitForTokens(size_t tokens) {
-  std::unique_lock lock(state_->mutex);
-  EXPECT_TRUE(state_->changed.wait_for(lock, kPatience, [&] {
-    return state_->tokens.size() >= tokens || state_->end.has_value();
-  }));
-}
-
-GenerationEnd Listener::Wait() {
-  std::unique_lock lock(state_->mutex);
-  const bool ended = state_->changed.wait_for(
-      lock, kPatience, [this] { return state_->end.has_value(); });
-  EXPECT_TRUE(ended);
-  return ended ? *state_->end : GenerationEnd();
-}
-
-std::string Listener::text() const {
-  const std::lock_guard lock(state_->mutex);
-  return state_->text;
-}
-
-std::vector<SampledToken> Listener::sampled() const {
-  const std::lock_guard lock(state_->mutex);
-  return state_->tokens;
-}
-
-std::vector<int32_t> Listener::tokens() const {
-  std::vector<int32_t> ids;
-  for (const SampledToken& token : sampled()) ids.push_back(token.token);
-  return ids;
-}
-
-bool Listener::ended() const {
-  const std::lock_guard lock(state_->mutex);
-  return state_->end.has_value();
-}
-
-bool Eventually(const std::function<bool()>& condition) {
-  const Clock::time_point deadline = Clock::now() + kPatience;
-  while (!condition()) {
-    if (Clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
-  }
-  return true;
-}
-
-ScoreStream::End WaitFor(const ScoreStream& stream) {
-  EXPECT_TRUE(Eventually([&] { return stream.Result().has_value(); }));
-  return stream.Result().value_or(ScoreStream::End());
+bool OnGpu() {
+  const char* const kind = std::getenv("CHELA_TEST_DEVICE");
+  return kind != nullptr && std::string(kind) == "cuda";
 }
 
 bool DrawsByDefault() { return std::getenv("CHELA_TEST_DRAWS") != nullptr; }

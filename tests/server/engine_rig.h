@@ -16,7 +16,7 @@
 #include "models/tokenizer.h"
 #include "server/engine/engine.h"
 #include "server/engine/score_stream.h"
-#include "server/engine/token_stream.h"
+#include "tests/server/engine_listener.h"
 #include "tests/server/hooked_backend.h"
 #include "tests/support/drawing_backend.h"
 
@@ -24,70 +24,9 @@ namespace chela::test_support {
 
 using Tokens = std::vector<int32_t>;
 
-// Holds the engine inside a step, so that a test decides what it finds next.
-class StepGate {
- public:
-  explicit StepGate(HookedBackend& backend);  // closed
-  ~StepGate() { Open(); }
-  void WaitUntilHeld();  // until a step stands before the gate
-  void Open();           // for good
-
- private:
-  struct State {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool open = false;
-    bool held = false;
-  };
-  std::shared_ptr<State> state_ = std::make_shared<State>();
-};
-
-// The segments of every step from now on.
-class Recorder {
- public:
-  explicit Recorder(HookedBackend& backend);
-  std::vector<std::vector<Segment>> steps() const;
-  int64_t rows() const;  // of all steps together
-
- private:
-  struct State {
-    std::mutex mutex;
-    std::vector<std::vector<Segment>> steps;
-  };
-  std::shared_ptr<State> state_ = std::make_shared<State>();
-};
-
-// A generation as its client sees it.
-class Listener {
- public:
-  Listener();
-  const std::shared_ptr<TokenStream>& stream() const { return stream_; }
-  // Blocks until at least `tokens` tokens arrived, or the end.
-  void WaitForTokens(size_t tokens);
-  // Blocks until the end.
-  GenerationEnd Wait();
-  std::string text() const;
-  std::vector<int32_t> tokens() const;
-  std::vector<SampledToken> sampled() const;
-  bool ended() const;
-
- private:
-  // Shared with the callback.
-  struct State {
-    mutable std::mutex mutex;
-    std::condition_variable changed;
-    std::string text;
-    std::vector<SampledToken> tokens;
-    std::optional<GenerationEnd> end;
-  };
-  std::shared_ptr<TokenStream> stream_ = std::make_shared<TokenStream>();
-  std::shared_ptr<State> state_ = std::make_shared<State>();
-};
-
-// Waits until a score ends.
-ScoreStream::End WaitFor(const ScoreStream& stream);
-// Waits until `condition` holds; fails the test after some seconds.
-bool Eventually(const std::function<bool()>& condition);
+// CHELA_TEST_DEVICE=cuda: rigs are on a GPU, where the last bits of a text
+// depend on the pieces that it is read in.
+bool OnGpu();
 
 // CHELA_TEST_DRAWS: the same tests on a backend that draws tokens.
 bool DrawsByDefault();

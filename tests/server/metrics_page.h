@@ -20,6 +20,17 @@ inline double ValueOf(const std::string& page, const std::string& series) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+// How many lines begin so.
+inline int LinesStartingWith(const std::string& page,
+                             const std::string& start) {
+  int count = 0;
+  std::istringstream lines(page);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.compare(0, start.size(), start) == 0) ++count;
+  }
+  return count;
+}
+
 }  // namespace chela::test_support
 
 #endif  // CHELA_TESTS_SERVER_METRICS_PAGE_H_

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <map>
 #include <random>
@@ -40,6 +41,7 @@ GenerateJob ChurnJob(const Listener& listener, uint32_t kind) {
   job.prompt = ChurnPrompt(kind);
   job.cache_salt = kind % 4 == 0 ? "salt" : "";
   if (kind % 3 == 0) job.cache_at = {300, 400};
+  if (kind % 6 == 0) job.cache_pin = std::chrono::seconds(kind % 4);
   return job;
 }
 

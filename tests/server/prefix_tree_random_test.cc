@@ -127,7 +127,7 @@ TEST(PrefixTreeTest, AgreesWithOrdinaryMapsOnRandomTexts) {
             ASSERT_EQ(MarkOf(*match.node), mark);
           }
           ASSERT_EQ(
-              tree.Holds(salt, tokens),
+              tree.StateAt(salt, tokens) != nullptr,
               naive.State(salt, tokens, kNoLimit).first == std::ssize(tokens));
         }
       }

@@ -86,11 +86,11 @@ TEST(PrefixTreeTest, FindsTheDeepestStateUpToTheLimit) {
 TEST(PrefixTreeTest, HoldsAStateAfterExactlyItsTokens) {
   PrefixTree tree(kAmple);
   tree.Put("", Count(0, 20), Marked(1));
-  EXPECT_TRUE(tree.Holds("", Count(0, 20)));
-  EXPECT_FALSE(tree.Holds("", Count(0, 19)));
-  EXPECT_FALSE(tree.Holds("", Count(0, 21)));
-  EXPECT_FALSE(tree.Holds("", Count(1, 20)));
-  EXPECT_FALSE(tree.Holds("other", Count(0, 20)));
+  EXPECT_NE(tree.StateAt("", Count(0, 20)), nullptr);
+  EXPECT_EQ(tree.StateAt("", Count(0, 19)), nullptr);
+  EXPECT_EQ(tree.StateAt("", Count(0, 21)), nullptr);
+  EXPECT_EQ(tree.StateAt("", Count(1, 20)), nullptr);
+  EXPECT_EQ(tree.StateAt("other", Count(0, 20)), nullptr);
 }
 
 TEST(PrefixTreeTest, NeverSharesBetweenSalts) {
@@ -111,7 +111,7 @@ TEST(PrefixTreeTest, NamesTheStateThatWasUsedLongestAgo) {
   tree.Put("", Tokens{1}, Marked(1));
   EXPECT_EQ(MarkOf(*tree.OldestOnHost()), 12);
   // A way through a state does not use it, nor does looking whether it is held.
-  EXPECT_TRUE(tree.Holds("", Tokens{1, 2}));
+  EXPECT_NE(tree.StateAt("", Tokens{1, 2}), nullptr);
   tree.Find("", Tokens{1, 2, 5}, kNoLimit);
   EXPECT_EQ(MarkOf(*tree.OldestOnHost()), 13);
   tree.Find("", Tokens{1, 3, 5}, kNoLimit);

@@ -103,7 +103,9 @@ TEST_F(RedisStoreTest, GivesUpOnAServerThatDoesNotAnswer) {
   const auto store = Opened(process_->options());
   Ask({"CLIENT", "PAUSE", "30000", "ALL"});
   const Clock::time_point begin = Clock::now();
-  EXPECT_EQ(store->Write(Record(), &snapshot_).code(), Code::kUnavailable);
+  const absl::Status late = store->Write(Record(), &snapshot_);
+  EXPECT_EQ(late.code(), Code::kUnavailable);
+  EXPECT_EQ(late.message(), "redis: no answer in time");
   EXPECT_LT(Clock::now() - begin,
             3 * process_->options().patience + milliseconds(500));
 }

@@ -43,6 +43,18 @@ TEST(ServerConfigTest, HasTheDefaultsOfTheApi) {
   EXPECT_EQ(parsed.config->prefix_cache_dir, "");
   EXPECT_EQ(parsed.config->prefix_cache_disk_bytes, int64_t{8} << 30);
   EXPECT_FALSE(parsed.config->log_content);
+  EXPECT_FALSE(parsed.config->poison_free_states);
+  EXPECT_EQ(parsed.config->max_session_bytes_per_user, 0);
+}
+
+TEST(ServerConfigTest, TakesTheLimitsOfUsersAndTheDebuggingMode) {
+  const ParsedConfig parsed =
+      Parse({"--max-sessions-per-user", "3", "--max-session-bytes-per-user",
+             "5000000000", "--poison-free-states"});
+  ASSERT_TRUE(parsed.config.has_value()) << parsed.error;
+  EXPECT_EQ(parsed.config->max_sessions_per_user, 3);
+  EXPECT_EQ(parsed.config->max_session_bytes_per_user, 5000000000);
+  EXPECT_TRUE(parsed.config->poison_free_states);
 }
 
 TEST(ServerConfigTest, TakesTheBytesOfThePrefixCacheOrAuto) {
@@ -52,6 +64,14 @@ TEST(ServerConfigTest, TakesTheBytesOfThePrefixCacheOrAuto) {
   EXPECT_EQ(bytes("0"), 0);
   EXPECT_EQ(bytes("5000000000"), 5000000000);
   EXPECT_EQ(bytes("auto"), -1);
+  const auto pinned = [](const std::string& value) {
+    return Parse({"--prefix-cache-pinned-bytes", value})
+        .config->prefix_cache_pinned_bytes;
+  };
+  EXPECT_EQ(Parse({}).config->prefix_cache_pinned_bytes, -1);
+  EXPECT_EQ(pinned("0"), 0);
+  EXPECT_EQ(pinned("1000"), 1000);
+  EXPECT_EQ(pinned("auto"), -1);
 }
 
 TEST(ServerConfigTest, LetsAFlagBeatAVariableBeatTheFile) {

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "tests/server/metrics_page.h"
 #include "tests/server/session_rig.h"
 
@@ -138,121 +137,6 @@ TEST_P(SessionTest, LetsOneCallAtATimeChangeASession) {
   EXPECT_THAT(Start("b"), IsState(State(1)));
 }
 
-TEST_P(SessionTest, KeepsNamedCheckpoints) {
-  Create("a");
-  Turn("a", 1, "one");
-  Turn("a", 2, "two");
-  Turn("a", 3);
-  Turn("a", 4);
-  EXPECT_THAT(registry_->Get("a")->checkpoints, ElementsAre("one", "two"));
-  EXPECT_THAT(*registry_->Read("a", {.revision = {}, .checkpoint = "one"}),
-              IsState(State(1)));
-  Turn("a", 5, "one");
-  EXPECT_THAT(*registry_->Read("a", {.revision = {}, .checkpoint = "one"}),
-              IsState(State(5)));
-  EXPECT_THAT(*registry_->Read("a", {.revision = 4, .checkpoint = ""}),
-              IsState(State(4)));
-  const auto code = [this](SessionPoint point) {
-    return registry_->Read("a", point).status().code();
-  };
-  EXPECT_EQ(code({2, ""}), Code::kNotFound);
-  EXPECT_EQ(code({{}, "three"}), Code::kNotFound);
-  EXPECT_EQ(code({{}, "a/b"}), Code::kInvalidArgument);
-  EXPECT_EQ(code({5, "one"}), Code::kInvalidArgument);
-}
-
-TEST_P(SessionTest, BoundsTheCheckpointsOfASession) {
-  Create("a");
-  for (int i = 0; i < 16; ++i) Turn("a", i, absl::StrCat("c", i));
-  absl::StatusOr<SessionTurn> turn = registry_->BeginTurn("a", std::nullopt);
-  ASSERT_TRUE(turn.ok());
-  EXPECT_EQ(turn->CheckCheckpoint("c16").code(), Code::kResourceExhausted);
-  EXPECT_EQ(turn->CheckCheckpoint("a/b").code(), Code::kInvalidArgument);
-  EXPECT_TRUE(turn->CheckCheckpoint("").ok());
-  EXPECT_TRUE(turn->CheckCheckpoint("c3").ok());
-  EXPECT_EQ(turn->Commit(State(20), "c16").status().code(),
-            Code::kResourceExhausted);
-  EXPECT_EQ(registry_->Get("a")->revision, 16);
-  EXPECT_EQ(Turn("a", 21, "c3"), 17);
-}
-
-TEST_P(SessionTest, ForksAnyKeptState) {
-  Create("a", "alice");
-  Turn("a", 1, "c");
-  Turn("a", 2);
-  Turn("a", 3);
-  const auto fork = [this](const std::string& id, SessionPoint point) {
-    const auto info = registry_->Fork("a", point, {id, "bob", seconds(5)});
-    EXPECT_TRUE(info.ok()) << info.status();
-    EXPECT_THAT(info->revisions, ElementsAre(1));
-    EXPECT_EQ(info->user, "bob");
-  };
-  fork("newest", {});
-  fork("revision", {2, ""});
-  fork("checkpoint", {{}, "c"});
-  EXPECT_THAT(Start("newest"), IsState(State(3)));
-  EXPECT_THAT(Start("revision"), IsState(State(2)));
-  EXPECT_THAT(Start("checkpoint"), IsState(State(1)));
-  EXPECT_EQ(StartCode("newest", 0), Code::kFailedPrecondition);
-  // Each goes its own way.
-  EXPECT_EQ(Turn("newest", 9), 2);
-  EXPECT_THAT(Start("a"), IsState(State(3)));
-  EXPECT_TRUE(registry_->Delete("a").ok());
-  EXPECT_THAT(Start("revision"), IsState(State(2)));
-  EXPECT_EQ(registry_->Fork("a", {}, {}).status().code(), Code::kNotFound);
-  EXPECT_EQ(registry_->Fork("newest", {}, {"revision", "", {}}).status().code(),
-            Code::kAlreadyExists);
-}
-
-TEST_P(SessionTest, ForksAnEmptySession) {
-  Create("a");
-  EXPECT_THAT(registry_->Fork("a", {}, {"b", "", {}})->revisions,
-              ElementsAre(0));
-  EXPECT_EQ(Start("b"), nullptr);
-  EXPECT_EQ(registry_->Read("b", {}).status().code(),
-            Code::kFailedPrecondition);
-}
-
-TEST_P(SessionTest, RewindsAsANewRevision) {
-  Create("a");
-  Turn("a", 1, "c");
-  Turn("a", 2);
-  Turn("a", 3);
-  absl::StatusOr<SessionInfo> info = registry_->Rewind("a", {{}, "c"});
-  ASSERT_TRUE(info.ok()) << info.status();
-  EXPECT_THAT(info->revisions, ElementsAre(4, 3));
-  EXPECT_THAT(Start("a"), IsState(State(1)));
-  EXPECT_THAT(Start("a", 3), IsState(State(3)));
-  EXPECT_EQ(registry_->Rewind("a", {2, ""}).status().code(), Code::kNotFound);
-  EXPECT_EQ(registry_->Rewind("a", {3, ""})->revision, 5);
-  EXPECT_THAT(Start("a"), IsState(State(3)));
-  EXPECT_EQ(Turn("a", 6), 6);
-  EXPECT_THAT(Start("a", 5), IsState(State(3)));
-}
-
-TEST_P(SessionTest, RewindsToTheEmptySession) {
-  Create("a");
-  Turn("a", 1);
-  EXPECT_THAT(registry_->Rewind("a", {0, ""})->revisions, ElementsAre(2, 1));
-  EXPECT_EQ(Start("a"), nullptr);
-  EXPECT_THAT(Start("a", 1), IsState(State(1)));
-  EXPECT_EQ(registry_->Get("a")->tokens, 0);
-}
-
-TEST_P(SessionTest, ImportsAStateAsASession) {
-  const auto info = registry_->Import(State(5), {"a", "alice", {}});
-  ASSERT_TRUE(info.ok()) << info.status();
-  EXPECT_THAT(info->revisions, ElementsAre(1));
-  EXPECT_EQ(info->tokens, State(5)->tokens());
-  EXPECT_THAT(Start("a"), IsState(State(5)));
-  SequenceState wrong = *State(6);
-  wrong.state.pop_back();
-  EXPECT_EQ(registry_->Import(std::make_shared<SequenceState>(wrong), {})
-                .status()
-                .code(),
-            Code::kInvalidArgument);
-}
-
 TEST_P(SessionTest, UndoesATurnThatNobodySaw) {
   Create("a");
   Turn("a", 1, "c");
@@ -308,57 +192,6 @@ TEST_P(SessionTest, ListsSessionsInPages) {
   EXPECT_EQ(registry_->List("", 5, "").next_page_token, "");
 }
 
-TEST_P(SessionTest, EndsIdleSessions) {
-  Create("never", "");
-  ASSERT_TRUE(registry_->Create({"short", "u", seconds(10)}).ok());
-  ASSERT_TRUE(registry_->Create({"eternal", "u", seconds(0)}).ok());
-  now_ += seconds(9);
-  Turn("short", 1);  // Use prolongs its life.
-  now_ += seconds(9);
-  EXPECT_EQ(StartCode("short"), Code::kOk);
-  now_ += seconds(10);
-  EXPECT_EQ(StartCode("short"), Code::kNotFound);
-  EXPECT_EQ(registry_->Get("short").status().code(), Code::kNotFound);
-  EXPECT_EQ(registry_->List("u", 0, "").sessions.size(), 1u);
-  // Its name is free, though nobody has swept yet.
-  ASSERT_TRUE(registry_->Create({"short", "u", seconds(10)}).ok());
-  EXPECT_EQ(Start("short"), nullptr);
-  now_ += std::chrono::hours(24 * 365);
-  registry_->Sweep();
-  EXPECT_EQ(registry_->List("", 0, "").sessions.size(), 1u);
-  EXPECT_EQ(registry_->Get("eternal")->expires, std::nullopt);
-  EXPECT_TRUE(medium_.snapshots.empty());
-}
-
-TEST_P(SessionTest, KeepsASessionThatIsInUse) {
-  ASSERT_TRUE(registry_->Create({"a", "", seconds(10)}).ok());
-  absl::StatusOr<SessionTurn> turn = registry_->BeginTurn("a", std::nullopt);
-  ASSERT_TRUE(turn.ok());
-  now_ += seconds(1000);
-  registry_->Sweep();
-  EXPECT_TRUE(turn->Commit(State(1), "").ok());
-  EXPECT_THAT(Start("a"), IsState(State(1)));
-}
-
-TEST_P(SessionTest, BoundsTheSessionsOfAllAndOfEachUser) {
-  options_.max_sessions = 3;
-  options_.max_sessions_per_user = 2;
-  Open();
-  const auto code = [this](const std::string& id, const std::string& user) {
-    return registry_->Create({id, user, {}}).status().code();
-  };
-  EXPECT_EQ(code("a", "u"), Code::kOk);
-  EXPECT_EQ(registry_->Fork("a", {}, {"b", "u", {}}).status().code(),
-            Code::kOk);
-  EXPECT_EQ(code("c", "u"), Code::kResourceExhausted);
-  EXPECT_EQ(registry_->Import(State(1), {"c", "u", {}}).status().code(),
-            Code::kResourceExhausted);
-  EXPECT_EQ(code("c", "v"), Code::kOk);
-  EXPECT_EQ(code("d", "w"), Code::kResourceExhausted);
-  EXPECT_TRUE(registry_->Delete("a").ok());
-  EXPECT_EQ(code("d", "u"), Code::kOk);
-}
-
 TEST_P(SessionTest, ReportsOperationsAndTiers) {
   Create("a");
   Turn("a", 1);
@@ -382,22 +215,6 @@ TEST_P(SessionTest, ReportsOperationsAndTiers) {
   EXPECT_EQ(tier("store"), 0);
   ASSERT_TRUE(registry_->Delete("a").ok());
   EXPECT_EQ(tier("memory"), 0);
-}
-
-TEST_P(SessionTest, AClockThatIsSetEndsNoSession) {
-  Create("a");
-  now_ += seconds(100);
-  for (const int hours : {24 * 365, -24 * 365}) {
-    clock_error_ = std::chrono::hours(hours);
-    registry_->Sweep();
-    const auto info = registry_->Get("a");
-    ASSERT_TRUE(info.ok()) << info.status();
-    EXPECT_EQ(*info->expires - (now_ + clock_error_),
-              std::chrono::hours(1) - seconds(100));
-  }
-  // Its own time goes on meanwhile.
-  now_ += std::chrono::hours(1) - seconds(100);
-  EXPECT_EQ(registry_->Get("a").status().code(), Code::kNotFound);
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ absl::Status FakeStore::Drop(const std::string& id,
 }
 
 absl::Status FakeStore::Delete(const std::string& id) {
+  if (medium_.during_delete) medium_.during_delete();
   const std::lock_guard lock(medium_.mutex);
   CHELA_RETURN_IF_ERROR(medium_.delete_status);
   medium_.records.erase(id);

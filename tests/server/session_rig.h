@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,7 @@ struct FakeMedium {
   // `writes_happen`.
   absl::Status write_status, read_status, drop_status, delete_status;
   bool writes_happen = false;
+  std::function<void()> during_delete;  // without the mutex
   int reads = 0;
 };
 

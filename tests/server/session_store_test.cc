@@ -79,17 +79,6 @@ TEST_P(SessionStoreTest, IsThereAfterARestart) {
             Code::kResourceExhausted);
 }
 
-TEST_P(SessionStoreTest, EndsSessionsWhoseTimeRanOutMeanwhile) {
-  Create("a");
-  Turn("a", 1);
-  now_ += std::chrono::hours(1);
-  Open();
-  EXPECT_EQ(StartCode("a"), Code::kNotFound);
-  registry_->Sweep();
-  EXPECT_TRUE(medium_.records.empty());
-  EXPECT_TRUE(medium_.snapshots.empty());
-}
-
 TEST_P(SessionStoreTest, StoresNoMoreThanIsNamed) {
   Create("a");
   for (int i = 1; i <= 20; ++i) Turn("a", i, i == 5 || i == 9 ? "c" : "");
@@ -279,18 +268,6 @@ TEST(SessionRecordTest, RefusesWhatIsNone) {
     ASSERT_EQ(ParseSessionRecord(json.substr(0, size), "a").status().code(),
               Code::kDataLoss);
   }
-}
-
-TEST_P(SessionStoreTest, ARestartCountsIdleTimeByTheSystemsClock) {
-  Create("a");
-  now_ += std::chrono::minutes(30);
-  Open();
-  EXPECT_EQ(*registry_->Get("a")->expires - now_, std::chrono::minutes(30));
-  // Set back, its last use lies ahead: it counts as used just now.
-  clock_error_ = std::chrono::hours(-1000);
-  Open();
-  EXPECT_EQ(*registry_->Get("a")->expires - (now_ + clock_error_),
-            std::chrono::hours(1));
 }
 
 }  // namespace

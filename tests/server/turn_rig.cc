@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <utility>
 
 namespace chela::test_support {
@@ -63,12 +66,49 @@ TurnAnswer RunTurn(Rig& rig, GenerateJob job) {
   return answer;
 }
 
-void ExpectSameState(const SequenceState& got, const SequenceState& want) {
+namespace {
+
+// All but the floats.
+void ExpectSameTokens(const SequenceState& got, const SequenceState& want) {
   EXPECT_EQ(got.position, want.position);
   EXPECT_EQ(got.pending, want.pending);
   EXPECT_EQ(got.token_hash, want.token_hash);
   EXPECT_EQ(got.sampler, want.sampler);
   EXPECT_EQ(got.text, want.text);
+}
+
+double RelativeL2(std::span<const float> got, std::span<const float> want) {
+  double off = 0;
+  double size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    off += (double{got[i]} - want[i]) * (double{got[i]} - want[i]);
+    size += double{want[i]} * want[i];
+  }
+  return std::sqrt(off / size);
+}
+
+std::vector<float> Floats(const std::vector<std::byte>& bytes) {
+  std::vector<float> floats(bytes.size() / sizeof(float));
+  std::memcpy(floats.data(), bytes.data(), bytes.size());
+  return floats;
+}
+
+}  // namespace
+
+void ExpectSameText(const SequenceState& got, const SequenceState& want) {
+  if (!OnGpu()) {
+    ExpectSameState(got, want);
+    return;
+  }
+  ExpectSameTokens(got, want);
+  ASSERT_EQ(got.logits.size(), want.logits.size());
+  EXPECT_LE(RelativeL2(got.logits, want.logits), kOtherPieces);
+  ASSERT_EQ(got.state.size(), want.state.size());
+  EXPECT_LE(RelativeL2(Floats(got.state), Floats(want.state)), kOtherPieces);
+}
+
+void ExpectSameState(const SequenceState& got, const SequenceState& want) {
+  ExpectSameTokens(got, want);
   ASSERT_EQ(got.logits.size(), want.logits.size());
   EXPECT_EQ(0, std::memcmp(got.logits.data(), want.logits.data(),
                            want.logits.size() * sizeof(float)));

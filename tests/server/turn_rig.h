@@ -29,6 +29,11 @@ TurnAnswer RunTurn(Rig& rig, GenerateJob job);
 
 // Bit for bit, all that a later turn depends on.
 void ExpectSameState(const SequenceState& got, const SequenceState& want);
+// The same of a text that was read in other pieces: on a GPU its floats are
+// within kOtherPieces, relative L2, since each side may be 1e-5 off the
+// definition.
+inline constexpr double kOtherPieces = 2e-5;
+void ExpectSameText(const SequenceState& got, const SequenceState& want);
 
 }  // namespace chela::test_support
 

@@ -21,6 +21,7 @@
 #include "server/session/redis_store.h"
 #include "server/session/session_registry.h"
 #include "server/session/snapshot.h"
+#include "server/session/state_cache.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/statistics.h"
 
@@ -191,7 +192,10 @@ absl::Status MeasureRegistry(const std::string& name, const Subject& subject,
   Metrics metrics("bench");
   RegistryOptions options;
   options.model = subject.snapshot_model;
-  if (!cached) options.memory_bytes = 1;
+  // Two revisions, a fork and a turn that runs.
+  options.memory_bytes =
+      cached ? std::max(options.memory_bytes, 6 * MaxHostBytes(options.model))
+             : 1;
   const auto registry =
       SessionRegistry::Open(options, std::move(store), metrics);
   if (!registry.ok()) return registry.status();
