@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/explicit_convolution.h"
 #include "kernels/cuda/explicit_kernel.h"
+#include "kernels/cuda/explicit_parts.h"
 #include "kernels/status_macros.h"
 #include "kernels/validate.h"
 
@@ -13,8 +14,7 @@ namespace {
 
 constexpr int kLogDirectTile = 6;
 
-// What the chunks of a step need: for each phase the sizes of tiles that end in
-// it, as bits by their logarithms; 0 in a phase without tokens has bit 0.
+// What the chunks of a step need.
 class ChunkPlan {
  public:
   ChunkPlan(const CudaExplicitKernel& kernel, int32_t layer,
@@ -22,44 +22,60 @@ class ChunkPlan {
     const ExplicitView& view = kernel.view();
     for (const Chunk& chunk : chunks) {
       for (int32_t group = 0; group < view.groups; ++group) {
-        Add(view, chunk.position + kernel.Origin(layer, group), chunk.rows);
+        const int64_t origin = kernel.Origin(layer, group);
+        const int64_t start = chunk.position + origin;
+        Add(view, {start, start + chunk.rows}, origin);
       }
     }
   }
 
   int32_t phases() const { return static_cast<int32_t>(sizes_.size()); }
-  bool Has(int32_t phase, int32_t log_size) const {
-    return (sizes_[static_cast<size_t>(phase)] >> log_size & 1u) != 0;
+  // Whether the phase has tokens, or else a tile of that size ends in it.
+  bool Has(int32_t phase, int32_t log_size = 0) const {
+    return phase < phases() &&
+           (sizes_[static_cast<size_t>(phase)] >> log_size & 1u) != 0;
   }
+  // Whether any chunk reaches the end of a block.
+  bool has_blocks() const { return has_blocks_; }
 
  private:
-  void Add(const ExplicitView& view, int64_t start, int64_t rows) {
-    const int64_t end = start + rows;
-    size_t phase = 0;
-    for (int64_t period = start >> view.log_ring << view.log_ring; period < end;
-         period += view.ring, ++phase) {
-      if (phase == sizes_.size()) sizes_.push_back(0);
-      const int64_t from = std::max(start, period);
-      const int64_t to = std::min(end, period + view.ring);
-      for (int32_t log_size = kLogDirectTile + 1; log_size <= view.log_ring;
-           ++log_size) {
-        const int64_t size = int64_t{1} << log_size;
-        const bool ends = log_size == view.log_ring
-                              ? to == period + view.ring
-                              : (((from + size) & -(2 * size)) + size) <= to;
-        if (ends) sizes_[phase] |= uint32_t{1} << log_size;
-      }
+  void Add(const ExplicitView& view, const TauRange& chunk, int64_t origin) {
+    const int64_t last = HasBlocks(view) ? 1
+                                         : ((chunk.end - 1) >> view.log_ring) -
+                                               (chunk.start >> view.log_ring);
+    for (int32_t phase = 0; phase <= last; ++phase) {
+      AddPart(view, PartOf(view, chunk, origin, phase),
+              static_cast<size_t>(phase));
+    }
+    if (HasBlocks(view) && chunk.start >> kLogBlock != chunk.end >> kLogBlock) {
+      has_blocks_ = true;
     }
   }
 
-  std::vector<uint32_t> sizes_;
+  void AddPart(const ExplicitView& view, const TauRange& part, size_t phase) {
+    if (part.end <= part.start) return;
+    if (phase >= sizes_.size()) sizes_.resize(phase + 1);
+    sizes_[phase] |= 1u;
+    if (HasBlocks(view)) return;
+    for (int32_t log_size = kLogDirectTile + 1; log_size <= view.log_ring;
+         ++log_size) {
+      const int64_t size = int64_t{1} << log_size;
+      const bool ends =
+          size == view.ring
+              ? (part.end & (size - 1)) == 0
+              : (((part.start + size) & -(2 * size)) + size) <= part.end;
+      if (ends) sizes_[phase] |= uint32_t{1} << log_size;
+    }
+  }
+
+  std::vector<uint32_t> sizes_;  // by phase, bits by log_size
+  bool has_blocks_ = false;
 };
 
-cudaError_t LaunchChunks(const ExplicitConvolution& op,
-                         const CudaExplicitKernel& kernel,
-                         const ChunkPlan& plan, ChunkPhase phase,
-                         cudaStream_t stream) {
-  const ExplicitView& view = kernel.view();
+// The two orders of explicit_convolution.h.
+cudaError_t RunPeriods(const ExplicitConvolution& op, const ExplicitView& view,
+                       const ChunkPlan& plan, ChunkPhase phase,
+                       cudaStream_t stream) {
   for (phase.phase = 0; phase.phase < plan.phases(); ++phase.phase) {
     cudaError_t error = LaunchBegin(op, view, phase, stream);
     for (int32_t size = view.log_ring - 1;
@@ -75,6 +91,21 @@ cudaError_t LaunchChunks(const ExplicitConvolution& op,
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
+}
+cudaError_t RunBlocks(const ExplicitConvolution& op, const ExplicitView& view,
+                      const ChunkPlan& plan, ChunkPhase phase,
+                      cudaStream_t stream) {
+  cudaError_t error = cudaSuccess;
+  for (phase.phase = 0; phase.phase < 2 && error == cudaSuccess;
+       ++phase.phase) {
+    if (phase.phase == 1 && plan.has_blocks()) {
+      error = LaunchBlocks(op, view, phase.chunks, phase.count, stream);
+    }
+    if (error == cudaSuccess && plan.Has(phase.phase)) {
+      error = LaunchEdges(op, view, phase, stream);
+    }
+  }
+  return error;
 }
 
 }  // namespace
@@ -115,7 +146,8 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
   const ChunkPhase phase = {.chunks = step_.chunk_list().chunks,
                             .count = step_.chunks(),
                             .longest = step_.longest_chunk()};
-  return Check(LaunchChunks(op, *kernel, plan, phase, stream_),
+  return Check(HasBlocks(view) ? RunBlocks(op, view, plan, phase, stream_)
+                               : RunPeriods(op, view, plan, phase, stream_),
                "an explicit convolution");
 }
 

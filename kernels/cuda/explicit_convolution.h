@@ -16,6 +16,10 @@ inline constexpr int kDirectTile = 64;
 inline constexpr int kDirectTaps = 2 * kDirectTile;
 // Larger tiles go through a transform (explicit_transform.cuh), up to this.
 inline constexpr int kMaxExplicitRing = 16384;
+// Where M is at least twice this, chunks are cut into blocks of this many rows
+// on the grid of a group's time (explicit_blocks.cuh).
+inline constexpr int kLogBlock = 10;
+inline constexpr int kBlock = 1 << kLogBlock;
 
 // An explicit kernel in device memory.
 struct ExplicitView {
@@ -24,6 +28,11 @@ struct ExplicitView {
                                     // tiles of 128, 256 .. M, U rows each, in
                                     // the order of SpectrumIndex
   const float2* roots = nullptr;    // [M / 2]: see RootIndex
+  // [32 groups, M / kBlock + 1, kBlock]: of whole blocks by their distance, in
+  // the order of BlockSpectrumIndex; null where M < 2 kBlock.
+  const float2* blocks = nullptr;
+  // [32 groups, kBlock]: taps by lag, 0 beyond N; null likewise.
+  const float* lags = nullptr;
   int32_t width = 0;
   int32_t groups = 0;
   int32_t ring = 0;  // M, at most kMaxExplicitRing
@@ -36,9 +45,14 @@ struct ExplicitView {
 inline constexpr int kSpectrumChannels = 256;
 cudaError_t LaunchMakeTaps(const ExplicitView& view, const float* raw,
                            int64_t length, float* taps, cudaStream_t stream);
+cudaError_t LaunchMakeLags(const ExplicitView& view, const float* raw,
+                           int64_t length, float* lags, cudaStream_t stream);
 cudaError_t LaunchMakeSpectra(const ExplicitView& view, const float* raw,
                               int64_t length, double2* scratch, float2* spectra,
                               cudaStream_t stream);
+cudaError_t LaunchMakeBlockSpectra(const ExplicitView& view, const float* raw,
+                                   int64_t length, double2* scratch,
+                                   float2* blocks, cudaStream_t stream);
 
 // The token of each decode row: its output, and the input into the state. A
 // second copy of c goes to `copy`. max_rows: at least the rows that exist.
@@ -55,15 +69,24 @@ cudaError_t LaunchShortRing(const ExplicitConvolution& op,
                             const ExplicitView& view, const Chunk* chunks,
                             int32_t count, cudaStream_t stream);
 
-// Chunks otherwise. The time of a group (tau) is cut at multiples of M; `phase`
-// counts the periods that a chunk's tokens fall into, from 0. All inputs of a
-// chunk are known, so the tiles of one size run side by side. In order:
+// Chunks otherwise. The time of a group (tau) is cut at multiples of M and a
+// chunk into phases, one after the other, that do not cross them. All inputs of
+// a chunk are known, so the tiles of one size run side by side. In order:
 //   begin   c = pending outputs + skip . a; the inputs into the state;
 //   tiles   of M/2, M/4 .. 128, for outputs in the chunk and beyond;
 //   near    what the 128 rows around each output add directly;
 //   tiles   of M.
 // A tile that is later in time is smaller for every output beyond the chunk, so
 // this order is that of the relaxed convolution there.
+//
+// Where M >= 2 kBlock the time is cut at multiples of kBlock instead, and there
+// are two phases, each in one block: of the tokens before the first cut (unless
+// they fill their block, or all of it that is the sequence's), and of those
+// after the last one. In order:
+//   edges   of the first phase: all that its tokens meet in their block;
+//   blocks  what goes from block to block, whole blocks, and the outputs of the
+//           second phase;
+//   edges   of the second phase: pending outputs of its block from its tokens.
 struct ChunkPhase {
   const Chunk* chunks = nullptr;  // device
   int32_t count = 0;
@@ -77,6 +100,11 @@ cudaError_t LaunchTiles(const ExplicitConvolution& op, const ExplicitView& view,
                         cudaStream_t stream);
 cudaError_t LaunchNear(const ExplicitConvolution& op, const ExplicitView& view,
                        const ChunkPhase& phase, cudaStream_t stream);
+cudaError_t LaunchEdges(const ExplicitConvolution& op, const ExplicitView& view,
+                        const ChunkPhase& phase, cudaStream_t stream);
+cudaError_t LaunchBlocks(const ExplicitConvolution& op,
+                         const ExplicitView& view, const Chunk* chunks,
+                         int32_t count, cudaStream_t stream);
 
 }  // namespace chela::cuda
 

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cuda_status.h"
+#include "kernels/cuda/explicit_parts.h"
 #include "kernels/explicit_layout.h"
 #include "kernels/status_macros.h"
 
@@ -83,18 +84,25 @@ absl::Status CudaExplicitKernel::Fill(const float* kernel,
   const int64_t rows = transforms ? 2 * int64_t{view_.ring} - kDirectTaps : 0;
   const int64_t root_count = transforms ? view_.ring / 2 : 0;
   const int64_t tap_count = channels * kDirectTaps;
+  const int64_t block_count = channels * BlockDistances(view_) * kBlock;
+  const int64_t lag_count = HasBlocks(view_) ? channels * kBlock : 0;
   const int64_t bytes =
-      tap_count * static_cast<int64_t>(sizeof(float)) +
-      (channels * rows + root_count) * static_cast<int64_t>(sizeof(float2));
+      (tap_count + lag_count) * static_cast<int64_t>(sizeof(float)) +
+      (channels * rows + root_count + block_count) *
+          static_cast<int64_t>(sizeof(float2));
   absl::StatusOr<DeviceBuffer> memory =
       DeviceBuffer::Allocate(static_cast<size_t>(bytes));
   if (!memory.ok()) return memory.status();
   memory_ = *std::move(memory);
   auto* const taps = static_cast<float*>(memory_.data());
-  auto* const spectra = reinterpret_cast<float2*>(taps + tap_count);
-  float2* const roots = spectra + channels * rows;
+  float* const lags = taps + tap_count;
+  auto* const spectra = reinterpret_cast<float2*>(lags + lag_count);
+  float2* const blocks = spectra + channels * rows;
+  float2* const roots = blocks + block_count;
   view_.taps = taps;
+  view_.lags = lags;
   view_.spectra = spectra;
+  view_.blocks = blocks;
   view_.roots = roots;
 
   const size_t raw_bytes =
@@ -121,6 +129,16 @@ absl::Status CudaExplicitKernel::Fill(const float* kernel,
                                      static_cast<double2*>(scratch.data()),
                                      spectra, stream),
                    "make the spectra of an explicit kernel"));
+    if (HasBlocks(view_)) {
+      CHELA_RETURN_IF_ERROR(
+          CudaStatus(LaunchMakeLags(view_, from, length_, lags, stream),
+                     "make the lags of an explicit kernel"));
+      CHELA_RETURN_IF_ERROR(CudaStatus(
+          LaunchMakeBlockSpectra(view_, from, length_,
+                                 static_cast<double2*>(scratch.data()), blocks,
+                                 stream),
+          "make the spectra of an explicit kernel's blocks"));
+    }
   }
   return CudaStatus(cudaStreamSynchronize(stream), "make an explicit kernel");
 }

@@ -15,7 +15,8 @@
 namespace chela::cuda {
 
 // An explicit kernel on the device: the first taps, and the spectra of the
-// tiles, made there in float64. About 4M floats a channel. Immutable.
+// tiles, made there in float64. About 4M floats a channel, 6M where
+// chunks are cut into blocks. Immutable.
 class CudaExplicitKernel final : public ExplicitKernel {
  public:
   // kernel: host, [width, length]. INVALID_ARGUMENT for a size below 1 or a

@@ -156,6 +156,45 @@ TEST_P(ExplicitConvolutionTest, AKernelOf8192TapsMatchesTheDefinition) {
   EXPECT_LE(RelativeError(got, want), kRelativeError);
 }
 
+TEST_P(ExplicitConvolutionTest, LongChunksMatchTheDefinition) {
+  // Kernels of a ring of 2048 rows and more, whose chunks a GPU takes block by
+  // block of 1024 rows: chunks longer than the kernel, in one block, over many,
+  // ending on either side of their borders, tokens between them, from origins
+  // all over the ring.
+  for (const auto& [length, width] : std::vector<std::pair<int64_t, int32_t>>{
+           {1025, 5}, {2048, 36}, {3000, 33}, {16384, 4}}) {
+    const auto kernel = RandomKernel(width, length);
+    const auto tokens = static_cast<int32_t>(2 * length + 2600);
+    const auto a = RandomFloats(int64_t{tokens} * width, -1, 1, 3);
+    // Some rows, one channel each.
+    std::vector<size_t> places;
+    std::vector<reference::Value> want;
+    for (int64_t t = 0; t < tokens; t += length / 128 + 3) {
+      const int32_t channel = static_cast<int32_t>(t) % width;
+      places.push_back(static_cast<size_t>(t * width + channel));
+      want.push_back(reference::ExplicitOutput(kernel, a, t, channel));
+    }
+    int32_t layer = 0;
+    for (const std::vector<int32_t>& sizes :
+         std::vector<std::vector<int32_t>>{{tokens},
+                                           {4096},
+                                           {2, 1022, 1024, 1, 2047},
+                                           {700, 1, 1, 2300, 333},
+                                           {256}}) {
+      SCOPED_TRACE(::testing::Message()
+                   << length << " x " << width << ", layer " << layer << ", "
+                   << ::testing::PrintToString(sizes));
+      Rig rig(backend(), kernel, 1, layer);
+      layer += 3;
+      const auto c = rig.RunSequence(0, a, sizes);
+      std::vector<float> got;
+      for (const size_t place : places) got.push_back(c[place]);
+      EXPECT_LE(RelativeError(got, want), kRelativeError);
+      rig.ExpectGapsUntouched();
+    }
+  }
+}
+
 TEST_P(ExplicitConvolutionTest, TapsOfALongWindowEndExactly) {
   // An impulse, then silence: lags at and beyond N give nothing but the
   // rounding of the transforms.
@@ -212,13 +251,22 @@ TEST_P(ExplicitConvolutionTest, SplitsOfALongPromptGiveTheSameRows) {
   }
 }
 
+struct Neighbours {
+  int64_t length = 0;
+  int32_t width = 0;
+  std::vector<int32_t> before;  // tokens that each sequence has seen
+  std::vector<int32_t> now;     // and its tokens in the step
+};
+
 TEST_P(ExplicitConvolutionTest, NeighboursAndSlotsChangeNoBit) {
-  const auto kernel = RandomKernel(150, 100);
-  const int32_t width = kernel.width;
-  const std::vector<int32_t> before = {0, 5, 31, 64, 300};
-  for (const std::vector<int32_t>& now :
-       std::vector<std::vector<int32_t>>{{1, 1, 1, 1, 1}, {70, 1, 1, 9, 1}}) {
-    SCOPED_TRACE(::testing::PrintToString(now));
+  for (const auto& [length, width, before, now] : std::vector<Neighbours>{
+           {100, 150, {0, 5, 31, 64, 300}, {1, 1, 1, 1, 1}},
+           {100, 150, {0, 5, 31, 64, 300}, {70, 1, 1, 9, 1}},
+           {1500, 37, {0, 900, 31, 2048, 5000}, {3000, 256, 1, 1024, 2}},
+           {1500, 36, {0, 900, 31, 2048, 5000}, {2500, 256, 1, 4100, 700}}}) {
+    SCOPED_TRACE(::testing::Message()
+                 << length << ", " << ::testing::PrintToString(now));
+    const auto kernel = RandomKernel(width, length);
     const std::vector<int32_t> slots = {3, 0, 5, 1, 4};
     Rig together(backend(), kernel, 6);
     const auto untouched = together.ReadSlot(2);
@@ -351,36 +399,81 @@ TEST_P(ExplicitConvolutionTest, AStateMeansTheSameToEveryBackend) {
   }
 }
 
+TEST_P(ExplicitConvolutionTest, AStateOfLongChunksMeansTheSameToEveryBackend) {
+  BackendOptions options;
+  options.threads = 2;
+  const auto other = MakeBackend(options);
+  ASSERT_TRUE(other.ok()) << other.status();
+  const auto kernel = RandomKernel(36, 2500);
+  const int32_t rest = 2000;
+  for (const int32_t seen : {3, 1024, 1500, 4096, 9001}) {
+    const int32_t layer = seen % 7;
+    const auto a = RandomFloats(int64_t{seen + rest} * kernel.width, -1, 1, 13);
+    Rig here(backend(), kernel, 1, layer);
+    Rig there(**other, kernel, 1, layer);
+    here.RunSequence(0, RowsOf(a, kernel.width, 0, seen), {seen});
+    const auto all = there.RunSequence(0, a, {64});
+    Rig first(**other, kernel, 1, layer);
+    first.RunSequence(0, RowsOf(a, kernel.width, 0, seen), {64});
+    EXPECT_LE(Difference(here.ReadSlot(0), first.ReadSlot(0)),
+              2 * kRelativeError)
+        << seen;
+    // Decoded on, here and by the other from the state of here.
+    const auto want = RowsOf(all, kernel.width, seen, rest);
+    const auto last = RowsOf(a, kernel.width, seen, rest);
+    first.WriteSlot(0, here.ReadSlot(0));
+    for (Rig* rig : {&here, &first}) {
+      std::vector<float> c;
+      for (int32_t t = 0; t < rest; ++t) {
+        const auto row = rig->Step(
+            Rows({{.slot = 0, .rows = 1, .position = int64_t{seen} + t}}),
+            RowsOf(last, kernel.width, t, 1));
+        c.insert(c.end(), row.begin(), row.end());
+      }
+      EXPECT_LE(Difference(c, want), 2 * kRelativeError) << seen;
+    }
+  }
+}
+
 TEST_P(ExplicitConvolutionTest, ContinuesAtPositionsFarFromTheStart) {
   // Past the first turn of the ring a step depends on the position modulo
   // twice the ring only, so a far position must give the bits of a near one.
-  const auto kernel = RandomKernel(24, 100);
-  const int64_t turn = 2 * 128;
-  const auto a = RandomFloats(300 * kernel.width, -1, 1, 3);
-  const auto next = RandomFloats(150 * kernel.width, -1, 1, 4);
-  Rig rig(backend(), kernel, 2);
-  rig.RunSequence(0, a, {300});
-  rig.WriteSlot(1, rig.ReadSlot(0));
-  const auto want =
-      rig.Step(Rows({{.slot = 0, .rows = 150, .position = 300}}), next);
-  const int64_t far = 300 + turn * 40'000'000;
-  EXPECT_GT(far, int64_t{10'000'000'000});
-  ExpectSameBits(
-      rig.Step(Rows({{.slot = 1, .rows = 150, .position = far}}), next), want);
-  ExpectSameBits(rig.ReadSlot(1), rig.ReadSlot(0));
+  for (const int32_t length : {100, 2048}) {
+    const auto kernel = RandomKernel(24, length);
+    const int32_t ring = length == 100 ? 128 : length;
+    const int32_t seen = 2 * ring + ring / 3;
+    const int32_t rows = ring + ring / 6;
+    const auto a = RandomFloats(int64_t{seen} * kernel.width, -1, 1, 3);
+    const auto next = RandomFloats(int64_t{rows} * kernel.width, -1, 1, 4);
+    Rig rig(backend(), kernel, 2);
+    rig.RunSequence(0, a, {seen});
+    rig.WriteSlot(1, rig.ReadSlot(0));
+    const auto want =
+        rig.Step(Rows({{.slot = 0, .rows = rows, .position = seen}}), next);
+    const int64_t far = seen + 2 * int64_t{ring} * 40'000'000;
+    EXPECT_GT(far, int64_t{10'000'000'000});
+    ExpectSameBits(
+        rig.Step(Rows({{.slot = 1, .rows = rows, .position = far}}), next),
+        want);
+    ExpectSameBits(rig.ReadSlot(1), rig.ReadSlot(0));
+  }
 }
 
 TEST_P(ExplicitConvolutionTest, AKernelSaysWhatItHolds) {
-  const auto kernel = RandomKernel(33, 1000);
-  const auto made =
-      backend().MakeExplicitKernel(kernel.kernel.data(), 33, 1000);
-  ASSERT_TRUE(made.ok()) << made.status();
-  EXPECT_EQ((*made)->width(), 33);
-  EXPECT_EQ((*made)->length(), 1000);
-  // At least the taps, at most spectra of 4M floats for 64 padded channels
-  // beside taps and twiddles.
-  EXPECT_GE((*made)->size_bytes(), size_t{33 * 1000 * 4});
-  EXPECT_LE((*made)->size_bytes(), size_t{64 * 4 * 1024 * 4 + 64 * 1024});
+  for (const auto& [length, floats] : std::vector<std::pair<int64_t, size_t>>{
+           {1000, 4 * 1024}, {4000, 6 * 4096 + 2 * 1024}}) {
+    const auto kernel = RandomKernel(33, length);
+    const auto made =
+        backend().MakeExplicitKernel(kernel.kernel.data(), 33, length);
+    ASSERT_TRUE(made.ok()) << made.status();
+    EXPECT_EQ((*made)->width(), 33);
+    EXPECT_EQ((*made)->length(), length);
+    // At least the taps; at most spectra of 4M floats for 64 padded channels, a
+    // GPU's of blocks of 1024, beside taps and twiddles.
+    EXPECT_GE((*made)->size_bytes(), static_cast<size_t>(33 * length * 4));
+    EXPECT_LE((*made)->size_bytes(),
+              64 * floats * 4 + static_cast<size_t>(length) * 64);
+  }
 }
 
 TEST_P(ExplicitConvolutionTest, RefusesKernelsWithoutWidthOrLength) {

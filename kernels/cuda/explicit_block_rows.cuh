@@ -1,0 +1,199 @@
+// What a part of a thread block does with the rows of its channels in a chunk
+// of the explicit convolution: into shared memory, and out again.
+#ifndef CHELA_KERNELS_CUDA_EXPLICIT_BLOCK_ROWS_CUH_
+#define CHELA_KERNELS_CUDA_EXPLICIT_BLOCK_ROWS_CUH_
+
+#include "kernels/cuda/explicit_state.cuh"
+#include "kernels/cuda/explicit_warp_transform.cuh"
+
+namespace chela::cuda {
+
+// A warp has one channel. Four warps have four channels of one chunk, a part,
+// and move their rows together, 16 bytes at a time. Two parts, of two chunks,
+// share a block, so that the second finds the spectra in the first-level cache.
+inline constexpr int kPartChannels = 4;
+inline constexpr int kPartThreads = 32 * kPartChannels;
+inline constexpr int kMostParts = 2;  // of a block
+inline constexpr int kRowsAThread = kBlock / kPartThreads;
+// Transformed inputs that outputs find, one more in registers.
+inline constexpr int kStored = 3;
+inline constexpr int kBatch = kStored + 1;
+
+struct PartMemory {
+  float4 spectra[kPartChannels][kStored][kBlock / 2];  // each thread its own
+  float planes[kPartChannels][kPlane];
+};
+
+// What the threads of one part share.
+struct Work {
+  const float* a = nullptr;  // of the chunk's first token and this part
+  float* c = nullptr;
+  const float* skip = nullptr;
+  float* state = nullptr;  // row 0, this part's first channel
+  int width = 0;           // of a and c
+  int stride = 0;          // of the state
+  int channels = 0;        // of this part
+  int mask = 0;            // M - 1
+  // Rows relative to the chunk's first token: its end, the sequence's start,
+  // the first that no tile had reached before.
+  int end = 0;
+  int origin = 0;
+  int untouched = 0;
+  int64_t first = 0;  // tau of that token
+};
+
+__device__ __forceinline__ void PartBarrier() {
+  asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) /
+                                                kPartThreads),
+               "n"(kPartThreads)
+               : "memory");
+}
+
+using FourChannels = Channels<kPartChannels>;
+
+template <bool kWide>
+__device__ __forceinline__ FourChannels LoadRow(const float* from,
+                                                int channels) {
+  FourChannels out;
+  if constexpr (kWide) {
+    out = LoadFresh<kPartChannels>(from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPartChannels; ++i) {
+      if (i < channels) out.v[i] = __ldcg(from + i);
+    }
+  }
+  return out;
+}
+template <bool kWide>
+__device__ __forceinline__ void StoreRow(const FourChannels& x, float* to,
+                                         int channels) {
+  if constexpr (kWide) {
+    Store(x, to);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPartChannels; ++i) {
+      if (i < channels) to[i] = x.v[i];
+    }
+  }
+}
+
+// The state's row of a token relative to the chunk's first one.
+__device__ __forceinline__ float* StateRow(const Work& work, int row) {
+  return work.state +
+         (static_cast<int>(work.first + row) & work.mask) * work.stride;
+}
+
+// Rows first .. of a block, a plane a channel.
+template <bool kWide>
+__device__ __forceinline__ void StageInputs(const Work& work, int first,
+                                            PartMemory& memory) {
+  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+  FourChannels x[kRowsAThread];
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int row = first + u * kPartThreads + thread;
+    if (row < work.origin || row >= work.end) continue;
+    const float* const from =
+        row < 0 ? StateRow(work, row) : work.a + int64_t{row} * work.width;
+    x[u] = LoadRow<kWide>(from, work.channels);
+  }
+  PartBarrier();
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int place = PlaceOf(u * kPartThreads + thread);
+#pragma unroll
+    for (int i = 0; i < kPartChannels; ++i) {
+      memory.planes[i][place] = x[u].v[i];
+    }
+  }
+  PartBarrier();
+}
+
+// Which outputs of a block a sum of products is for.
+struct Outputs {
+  int first = 0;  // row 0 of the block, relative to the chunk's first token
+  int from = 0;   // rows [from, to) of that time
+  int to = 0;
+  // An earlier batch has added to them; if none has, their inputs go into the
+  // state as well.
+  bool begun = false;
+};
+
+// Adds the planes to c in the chunk, to the state beyond.
+template <bool kWide>
+__device__ __forceinline__ void AddOutputs(const Work& work,
+                                           const Outputs& outputs,
+                                           const PartMemory& memory) {
+  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+  FourChannels sums[kRowsAThread];
+  FourChannels inputs[kRowsAThread];
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int row = outputs.first + u * kPartThreads + thread;
+    if (row < outputs.from || row >= outputs.to) continue;
+    if (outputs.begun && row < work.end) {
+      sums[u] =
+          LoadRow<kWide>(work.c + int64_t{row} * work.width, work.channels);
+    } else if (outputs.begun || row < work.untouched) {
+      sums[u] = LoadRow<kWide>(StateRow(work, row), work.channels);
+    }
+    if (!outputs.begun && row < work.end) {
+      inputs[u] =
+          LoadRow<kWide>(work.a + int64_t{row} * work.width, work.channels);
+    }
+  }
+  const FourChannels skip = LoadRow<kWide>(work.skip, work.channels);
+  PartBarrier();
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int row = outputs.first + u * kPartThreads + thread;
+    if (row < outputs.from || row >= outputs.to) continue;
+    if (!outputs.begun) AddProduct(skip, inputs[u], &sums[u]);
+    FourChannels y;
+    const int place = PlaceOf(u * kPartThreads + thread);
+#pragma unroll
+    for (int i = 0; i < kPartChannels; ++i) y.v[i] = memory.planes[i][place];
+    Add(sums[u], &y);
+    if (row >= work.end) {
+      StoreRow<kWide>(y, StateRow(work, row), work.channels);
+      continue;
+    }
+    StoreRow<kWide>(y, work.c + int64_t{row} * work.width, work.channels);
+    if (!outputs.begun) {
+      StoreRow<kWide>(inputs[u], StateRow(work, row), work.channels);
+    }
+  }
+  PartBarrier();
+}
+
+__device__ __forceinline__ Work WorkOf(const ExplicitConvolution& op,
+                                       const ExplicitView& view,
+                                       const GroupState& state,
+                                       const Chunk& chunk, int first_channel) {
+  Work work;
+  work.first = chunk.position + state.origin;
+  const int channel = state.channel + first_channel;
+  const int64_t at = int64_t{chunk.first_row} * view.width + channel;
+  work.a = op.a + at;
+  work.c = op.c + at;
+  work.skip = op.skip + channel;
+  work.state = state.rows + first_channel;
+  work.width = view.width;
+  work.stride = state.channels;
+  work.channels = min(kPartChannels, state.channels - first_channel);
+  work.mask = view.ring - 1;
+  work.end = chunk.rows;
+  work.origin = static_cast<int>(max(-chunk.position, int64_t{INT32_MIN}));
+  // Rows of the next period still hold this one's inputs.
+  const int64_t period_end = ((work.first >> view.log_ring) + 1)
+                             << view.log_ring;
+  work.untouched = static_cast<int>(
+      min(FirstUntouched(view, state.origin, work.first), period_end) -
+      work.first);
+  return work;
+}
+
+}  // namespace chela::cuda
+
+#endif  // CHELA_KERNELS_CUDA_EXPLICIT_BLOCK_ROWS_CUH_
