@@ -98,7 +98,8 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
   const absl::StatusOr<float*> history =
       chunk_.Get<float>(HistoryFloats(op, step_.rows(), step_.chunks()));
   if (!history.ok()) return history.status();
-  return Check(LaunchChunks(op, step_.chunk_list(), *history, stream_),
+  return Check(LaunchChunks(op, step_.chunk_list(), *history, processors_,
+                            modern_, stream_),
                "a hierarchical convolution");
 }
 
