@@ -74,7 +74,7 @@ absl::Status CudaBackend::Run(const ShortConvolution& op) {
   if (step_.chunks() > 0) {
     CHELA_RETURN_IF_ERROR(
         Check(LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(),
-                           step_.longest_chunk(), stream_),
+                           step_.longest_chunk(), modern_, stream_),
               "a short convolution"));
   }
   if (step_.decode_rows() > 0) waiting_short_ = op;

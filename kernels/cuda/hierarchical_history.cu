@@ -181,14 +181,16 @@ __device__ __forceinline__ void MakePast(const History& history, bool shared,
   }
 }
 
-// Blocks along z: the past, then the spans. It writes what no kernel of the
-// chunks before it in the op touches, so it need not wait for those.
+// Blocks along z: the past, then the spans. What it writes is touched by no
+// kernel of the op's earlier chunks, so it waits for those only at its end, and
+// what waits for it waits for them, too.
 __global__ void __launch_bounds__(kWarps* kLanes, 2)
     MakeHistory(const __grid_constant__ HierarchicalConvolution op,
                 const Chunk* chunks, int first_chunk, bool shared,
                 float* scratch) {
   __shared__ LevelRows levels;
   LetLaterStart();
+  if (first_chunk == 0) WaitForEarlier();
   const int index = first_chunk + static_cast<int>(blockIdx.y);
   const Chunk chunk = chunks[index];
   levels.Fill(op, chunk);
@@ -204,7 +206,7 @@ __global__ void __launch_bounds__(kWarps* kLanes, 2)
         ((chunk.position >> kSpanLevels) + blockIdx.z - 1) * kSpan;
     if (begin < history.end()) MakeSpan(history, begin, in_width);
   }
-  WaitForEarlier();  // what waits for this kernel waits for those, too
+  if (first_chunk > 0) WaitForEarlier();
 }
 
 // The blocks of a level that began before the chunk and end inside, and those
@@ -290,8 +292,7 @@ cudaError_t LaunchHistory(const HierarchicalConvolution& op,
   const bool shared = bytes <= kMostShared;
   LaunchShape shape;
   shape.stream = stream;
-  // Without a wait in front, so not beside what ran before the op.
-  shape.overlap = overlap && first > 0;
+  shape.overlap = overlap;
   shape.block = dim3(kWarps * kLanes);
   shape.grid = dim3(columns, many, static_cast<unsigned>(spans) + 1);
   shape.shared_bytes = shared ? static_cast<size_t>(bytes) : 0;
@@ -300,7 +301,6 @@ cudaError_t LaunchHistory(const HierarchicalConvolution& op,
   if (error != cudaSuccess || !HaveLateBlocks(op, chunks.host + first, count)) {
     return error;
   }
-  shape.overlap = overlap;
   shape.grid = dim3(columns, many);
   shape.shared_bytes = 0;
   return Launch(shape, MakeLateBlocks, op, chunks.chunks, first, history);
