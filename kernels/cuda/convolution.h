@@ -32,15 +32,16 @@ cudaError_t LaunchDecode(const ShortConvolution* short_conv,
                          cudaStream_t stream);
 
 // The same for chunks: `chunks` (device) are `count` of them, the longest of
-// `longest` tokens.
+// `longest` tokens. overlap: the device has programmatic dependent launch.
 cudaError_t LaunchChunks(const ShortConvolution& op, const Chunk* chunks,
-                         int32_t count, int32_t longest, cudaStream_t stream);
+                         int32_t count, int32_t longest, bool overlap,
+                         cudaStream_t stream);
 // `history`: working memory of HistoryFloats, for a step of `rows` rows.
 int64_t HistoryFloats(const HierarchicalConvolution& op, int64_t rows,
                       int32_t chunks);
 cudaError_t LaunchChunks(const HierarchicalConvolution& op,
                          const ChunkList& chunks, float* history,
-                         cudaStream_t stream);
+                         int processors, bool overlap, cudaStream_t stream);
 
 }  // namespace chela::cuda
 

@@ -76,7 +76,7 @@ absl::Status CudaBackend::Run(const ShortConvolution& op) {
   if (step_.chunks() > 0) {
     CHELA_RETURN_IF_ERROR(
         Check(LaunchChunks(op, step_.chunk_list().chunks, step_.chunks(),
-                           step_.longest_chunk(), stream_),
+                           step_.longest_chunk(), modern_, stream_),
               "a short convolution"));
   }
   if (step_.decode_rows() > 0) waiting_short_ = op;
@@ -101,7 +101,8 @@ absl::Status CudaBackend::Run(const HierarchicalConvolution& op) {
   const absl::StatusOr<float*> history =
       chunk_.Get<float>(HistoryFloats(op, step_.rows(), step_.chunks()));
   if (!history.ok()) return history.status();
-  return Check(LaunchChunks(op, step_.chunk_list(), *history, stream_),
+  return Check(LaunchChunks(op, step_.chunk_list(), *history, processors_,
+                            modern_, stream_),
                "a hierarchical convolution");
 }
 

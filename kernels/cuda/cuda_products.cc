@@ -1,4 +1,5 @@
 // The products among the CUDA backend's ops.
+#include <optional>
 #include <utility>
 
 #include "kernels/cuda/cuda_backend.h"
@@ -19,6 +20,22 @@ Product ProductOf(const Linear& op) {
   product.finish.out = op.out;
   product.finish.out_stride = op.weight->rows();
   return product;
+}
+
+// A finish that cuBLASLt knows: for rows from first_row on.
+std::optional<LargeProducts::Ends> EndsOf(const Product& product,
+                                          int32_t first_row) {
+  const FinishArguments& finish = product.finish;
+  const bool known =
+      (finish.kind == Finish::kStore || finish.kind == Finish::kResidual) &&
+      finish.rounded == nullptr && finish.out_stride == product.weight.rows;
+  if (!known) return std::nullopt;
+  const int64_t offset = first_row * finish.out_stride;
+  if (finish.kind == Finish::kStore) {
+    return LargeProducts::Ends{.bias = finish.bias, .out = finish.out + offset};
+  }
+  return LargeProducts::Ends{.residual = finish.residual + offset,
+                             .out = finish.out + offset};
 }
 
 }  // namespace
@@ -91,17 +108,23 @@ absl::Status CudaBackend::MultiplyChunks(const Product& product) {
     const absl::StatusOr<uint16_t*> left =
         left_.Get<uint16_t>(int64_t{range.rows} * product.weight.stride);
     if (!left.ok()) return left.status();
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchRound(product, range.first_row, range.rows, *left, modern_,
+                          stream_),
+              "a rounding"));
+    if (const auto ends = EndsOf(product, range.first_row); ends.has_value()) {
+      CHELA_RETURN_IF_ERROR(
+          large_->Run(product.weight, *left, range.rows, *ends, stream_));
+      continue;
+    }
     const absl::StatusOr<float*> sums =
         sums_.Get<float>(int64_t{range.rows} * product.weight.rows);
     if (!sums.ok()) return sums.status();
-    CHELA_RETURN_IF_ERROR(
-        Check(LaunchRound(product, range.first_row, range.rows, *left, stream_),
-              "a rounding"));
-    CHELA_RETURN_IF_ERROR(
-        large_->Run(product.weight, *left, range.rows, *sums, stream_));
+    CHELA_RETURN_IF_ERROR(large_->Run(product.weight, *left, range.rows,
+                                      {.out = *sums}, stream_));
     CHELA_RETURN_IF_ERROR(
         Check(LaunchFinish(product.weight, product.finish, *sums,
-                           range.first_row, range.rows, stream_),
+                           range.first_row, range.rows, modern_, stream_),
               "the end of a product"));
   }
   return absl::OkStatus();

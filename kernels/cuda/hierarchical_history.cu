@@ -1,143 +1,272 @@
-// The history of chunks of the hierarchical convolution (step 1 and 2 of
+// The history of chunks of the hierarchical convolution (steps 1 and 2 of
 // hierarchical_chunks.cu).
+#include <algorithm>
+
 #include "kernels/cuda/convolution.h"
-#include "kernels/cuda/convolution_sums.cuh"
 #include "kernels/cuda/device_math.cuh"
-#include "kernels/cuda/hierarchical_history.cuh"
+#include "kernels/cuda/hierarchical_sums.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace chela::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kSpanLevels = 6;
+constexpr int kSpanLevels = 9;
 constexpr int kSpan = 1 << kSpanLevels;
-constexpr int kWarps = 8;
+constexpr int kPieceLevels = 5;  // a warp's part of a span
+constexpr int kPiece = 1 << kPieceLevels;
+constexpr int kWarps = kSpan / kPiece;
+constexpr int64_t kMostShared = 64 * 1024;  // of the past
 
-__device__ __forceinline__ float Mean(float first, float second) {
-  return 0.5f * (first + second);
+// Keeps blocks of a level, from the one numbered `block` on, that began in the
+// chunk and enter the ring there.
+template <int kCount>
+__device__ __forceinline__ void Keep(const History& history, int level,
+                                     int64_t block, const float* means) {
+  const int64_t width = history.op.width;
+  float* const to = &history.Block(level, block);
+  const int64_t first = ((history.chunk.position - 1) >> level) + 1;
+  const int64_t newest = history.Newest(level);
+  if (block >= first && block + kCount - 1 <= newest) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) to[i * width] = means[i];
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (block + i >= first && block + i <= newest) to[i * width] = means[i];
+  }
 }
 
-__global__ void __launch_bounds__(kWarps* kLanes)
-    BlocksOfSpans(const __grid_constant__ HierarchicalConvolution op,
-                  const Chunk* chunks, float* scratch) {
-  __shared__ float eights[kWarps][kLanes];
-  WaitForEarlier();
-  const Chunk chunk = chunks[blockIdx.y];
+// Blocks of kPiece inputs; the last one's mean.
+__device__ __forceinline__ float MeanOfPiece(const History& history,
+                                             int64_t begin, bool in_width) {
+  const HierarchicalConvolution& op = history.op;
+  const int64_t row = begin - history.chunk.position;
+  const float* const a =
+      op.a + (history.chunk.first_row + row) * op.width + history.channel;
+  float blocks[kPiece];
+  if (in_width && row >= 0 && row + kPiece <= history.chunk.rows) {
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) blocks[i] = a[int64_t{i} * op.width];
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) {
+      blocks[i] = in_width && row + i >= 0 && row + i < history.chunk.rows
+                      ? a[int64_t{i} * op.width]
+                      : 0.0f;
+    }
+  }
+  const bool fine = op.base_length != kRunBase ||
+                    begin < history.FineKeptBefore() ||
+                    begin + kPiece > history.FineKeptFrom();
+#pragma unroll
+  for (int level = 1; level <= kPieceLevels; ++level) {
+#pragma unroll
+    for (int i = 0; i < kPiece >> level; ++i) {
+      blocks[i] = Mean(blocks[2 * i], blocks[2 * i + 1]);
+    }
+    if (!in_width || level > op.levels) continue;
+    if (level < kRunLevels && !fine) continue;
+    const int64_t block = begin >> level;
+    if (level == 1) Keep<kPiece / 2>(history, level, block, blocks);
+    if (level == 2) Keep<kPiece / 4>(history, level, block, blocks);
+    if (level == 3) Keep<kPiece / 8>(history, level, block, blocks);
+    if (level == 4) Keep<kPiece / 16>(history, level, block, blocks);
+    if (level == 5) Keep<kPiece / 32>(history, level, block, blocks);
+  }
+  return blocks[0];
+}
+
+// Every block inside a span of the absolute grid that began in the chunk.
+__device__ __forceinline__ void MakeSpan(const History& history, int64_t begin,
+                                         bool in_width) {
+  __shared__ float pieces[kWarps][kLanes];
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  const int channel = static_cast<int>(blockIdx.x) * kLanes + lane;
-  const History history(op, chunk, scratch, static_cast<int>(blockIdx.y),
-                        channel);
-  const int64_t begin = ((chunk.position >> kSpanLevels) + blockIdx.z) * kSpan;
-  if (begin >= history.end()) return;
-  const bool in_width = channel < op.width;
-  // Keeps a block if it began in the chunk and enters the ring there.
-  const auto keep = [&](int64_t first, int level, int64_t block, float mean) {
-    if (in_width && block << level >= chunk.position &&
-        block <= history.Newest(level)) {
-      history.Block(first, level, block) = mean;
-    }
-  };
-  const int64_t own = begin + warp * 8;
-  float blocks[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int64_t row = own + i - chunk.position;
-    blocks[i] = in_width && row >= 0 && row < chunk.rows
-                    ? op.a[(chunk.first_row + row) * op.width + channel]
-                    : 0.0f;
-  }
-  int64_t first = op.base_length;
-#pragma unroll
-  for (int level = 1; level <= 3; ++level) {
-#pragma unroll
-    for (int i = 0; i < 8 >> level; ++i) {
-      blocks[i] = Mean(blocks[2 * i], blocks[2 * i + 1]);
-      if (level <= op.levels) {
-        keep(first, level, (own >> level) + i, blocks[i]);
-      }
-    }
-    first = history.After(first, level);
-  }
-  eights[warp][lane] = blocks[0];
+  pieces[warp][lane] = MeanOfPiece(history, begin + warp * kPiece, in_width);
   __syncthreads();
   if (warp > 0) return;
+  float blocks[kWarps];
 #pragma unroll
-  for (int i = 0; i < 8; ++i) blocks[i] = eights[i][lane];
+  for (int i = 0; i < kWarps; ++i) blocks[i] = pieces[i][lane];
 #pragma unroll
-  for (int level = 4; level <= kSpanLevels; ++level) {
+  for (int level = kPieceLevels + 1; level <= kSpanLevels; ++level) {
 #pragma unroll
     for (int i = 0; i < kSpan >> level; ++i) {
       blocks[i] = Mean(blocks[2 * i], blocks[2 * i + 1]);
-      if (level <= op.levels) {
-        keep(first, level, (begin >> level) + i, blocks[i]);
-      }
     }
-    first = history.After(first, level);
+    if (!in_width || level > history.op.levels) continue;
+    const int64_t block = begin >> level;
+    if (level == 6) Keep<8>(history, level, block, blocks);
+    if (level == 7) Keep<4>(history, level, block, blocks);
+    if (level == 8) Keep<2>(history, level, block, blocks);
+    if (level == 9) Keep<1>(history, level, block, blocks);
   }
 }
 
+// The last B inputs and blocks of each level before a chunk, by how many they
+// lie back (1 to B): first what the rings hold, B/2 and more back, then what is
+// made of it. In shared memory where there is room, else in the history.
+struct Past {
+  const History& history;
+  float* rows;  // [levels + 1][B][kLanes], of the lane, or null
+
+  __device__ float& At(int level, int back) const {
+    return rows[(level * history.op.base_length + back - 1) * kLanes];
+  }
+  __device__ float& InHistory(int level, int back) const {
+    const int64_t newest = history.chunk.position >> level;
+    return level == 0 ? history.data[int64_t{history.op.base_length - back} *
+                                         history.op.width +
+                                     history.channel]
+                      : history.Block(level, newest - back);
+  }
+  __device__ float Get(int level, int back) const {
+    return rows != nullptr ? At(level, back) : InHistory(level, back);
+  }
+  __device__ void Set(int level, int back, float value) const {
+    if (rows != nullptr) At(level, back) = value;
+    // A short chunk needs no more than what enters the rings.
+    const int64_t block = (history.chunk.position >> level) - back;
+    if (level == 0 || block <= history.Newest(level)) {
+      InHistory(level, back) = value;
+    }
+  }
+};
+
+// The rings as they are. A new sequence has none; its blocks before the start
+// are 0.
+__device__ __forceinline__ void CopyRings(const Past& past, int warp) {
+  const History& history = past.history;
+  const float* const state = history.State();
+  const int64_t width = history.op.width;
+  const int rows = RingRow::Count(history.op);
+  constexpr int kAtOnce = 4;  // loads under way
+  for (int begin = warp; begin < rows; begin += kWarps * kAtOnce) {
+    float values[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const RingRow row(history.op, history.chunk.position,
+                        min(begin + i * kWarps, rows - 1));
+      values[i] = row.block < 0 ? 0.0f : state[row.row * width];
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (begin + i * kWarps >= rows) continue;
+      const RingRow row(history.op, history.chunk.position, begin + i * kWarps);
+      past.Set(row.level, row.back, values[i]);
+    }
+  }
+}
+
+// Copies the rings and makes the blocks that ended before the chunk and were
+// not in them yet, each level of the one below.
+__device__ __forceinline__ void MakePast(const History& history, bool shared,
+                                         bool in_width) {
+  extern __shared__ float rows[];
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const Past past{history, shared ? rows + lane : nullptr};
+  if (in_width) CopyRings(past, warp);
+  for (int level = 1; level <= history.op.levels; ++level) {
+    __syncthreads();  // the level below is whole
+    const int odd = static_cast<int>(history.chunk.position >> (level - 1) & 1);
+    for (int back = 1 + warp; in_width && back < history.half();
+         back += kWarps) {
+      past.Set(level, back,
+               Mean(past.Get(level - 1, 2 * back + odd),
+                    past.Get(level - 1, 2 * back + odd - 1)));
+    }
+  }
+}
+
+// Blocks along z: the past, then the spans. What it writes is touched by no
+// kernel of the op's earlier chunks, so it waits for those only at its end, and
+// what waits for it waits for them, too.
+__global__ void __launch_bounds__(kWarps* kLanes, 2)
+    MakeHistory(const __grid_constant__ HierarchicalConvolution op,
+                const Chunk* chunks, int first_chunk, bool shared,
+                float* scratch) {
+  __shared__ LevelRows levels;
+  LetLaterStart();
+  if (first_chunk == 0) WaitForEarlier();
+  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  const Chunk chunk = chunks[index];
+  levels.Fill(op, chunk);
+  __syncthreads();
+  const int channel = static_cast<int>(blockIdx.x) * kLanes +
+                      static_cast<int>(threadIdx.x) % kLanes;
+  const History history(op, chunk, levels, scratch, index, channel);
+  const bool in_width = channel < op.width;
+  if (blockIdx.z == 0) {
+    MakePast(history, shared, in_width);
+  } else {
+    const int64_t begin =
+        ((chunk.position >> kSpanLevels) + blockIdx.z - 1) * kSpan;
+    if (begin < history.end()) MakeSpan(history, begin, in_width);
+  }
+  if (first_chunk > 0) WaitForEarlier();
+}
+
+// The blocks of a level that began before the chunk and end inside, and those
+// wider than a span: [first, stop), of which only such count as enter the ring.
+struct LateBlocks {
+  int64_t first;
+  int64_t stop;
+
+  __host__ __device__ LateBlocks(const HierarchicalConvolution& op,
+                                 const Chunk& chunk, int level) {
+    const int64_t newest =
+        ((chunk.position + chunk.rows) >> level) - op.base_length / 2;
+    first = chunk.position >> level;
+    stop = newest + 1;
+    if (level <= kSpanLevels) {
+      const int64_t began = (first << level) == chunk.position ? 0 : 1;
+      stop = stop < first + began ? stop : first + began;
+    }
+  }
+};
+
 // Level after level, since each is made of the one below.
 __global__ void __launch_bounds__(kWarps* kLanes)
-    OtherBlocks(const __grid_constant__ HierarchicalConvolution op,
-                const Chunk* chunks, float* scratch) {
+    MakeLateBlocks(const __grid_constant__ HierarchicalConvolution op,
+                   const Chunk* chunks, int first_chunk, float* scratch) {
+  __shared__ LevelRows levels;
+  LetLaterStart();
   WaitForEarlier();
-  const Chunk chunk = chunks[blockIdx.y];
+  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  const Chunk chunk = chunks[index];
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const int channel = static_cast<int>(blockIdx.x) * kLanes +
                       static_cast<int>(threadIdx.x) % kLanes;
-  const History history(op, chunk, scratch, static_cast<int>(blockIdx.y),
-                        channel);
-  const bool in_width = channel < op.width;
-  const float* const state = history.State();
-  const int length = op.base_length;
-  const int ring = length / 2 + 1;
-  // The rings as they are. A new sequence has none; its blocks before the start
-  // are 0.
-  if (in_width) {
-    for (int i = warp; i < length; i += kWarps) {
-      const int64_t position = chunk.position - length + i;
-      history.data[int64_t{i} * op.width + channel] =
-          position >= 0 ? state[int64_t{Mod(position, length)} * op.width]
-                        : 0.0f;
-    }
-    int64_t first = length;
-    for (int level = 1; level <= op.levels; ++level) {
-      for (int i = warp; i < ring; i += kWarps) {
-        const int64_t block = history.Oldest(level) + i;
-        history.Block(first, level, block) =
-            block >= 0
-                ? state[(history.RingOf(level) + Mod(block, ring)) * op.width]
-                : 0.0f;
-      }
-      first = history.After(first, level);
-    }
-  }
-  int64_t below = 0;
-  int64_t first = length;
+  const History history(op, chunk, levels, scratch, index, channel);
+  levels.Fill(op, chunk);
   for (int level = 1; level <= op.levels; ++level) {
+    const LateBlocks late(op, chunk, level);
+    if (late.first >= late.stop) continue;
     __syncthreads();  // the level below is whole
-    // BlocksOfSpans made those that began in the chunk.
-    const int64_t began = (chunk.position + (int64_t{1} << level) - 1) >> level;
-    const int64_t stop = level <= kSpanLevels
-                             ? min(began - 1, history.Newest(level))
-                             : history.Newest(level);
-    for (int64_t block = history.Before(level) + 1 + warp;
-         in_width && block <= stop; block += kWarps) {
-      float mean = 0;
-      if (block >= 0) {
-        mean =
-            level == 1
-                ? Mean(history.Input(2 * block), history.Input(2 * block + 1))
-                : Mean(history.Block(below, level - 1, 2 * block),
-                       history.Block(below, level - 1, 2 * block + 1));
-      }
-      history.Block(first, level, block) = mean;
+    for (int64_t block = late.first + warp;
+         channel < op.width && block < late.stop; block += kWarps) {
+      history.Block(level, block) =
+          level == 1
+              ? Mean(history.Input(2 * block), history.Input(2 * block + 1))
+              : Mean(history.Block(level - 1, 2 * block),
+                     history.Block(level - 1, 2 * block + 1));
     }
-    below = first;
-    first = history.After(first, level);
   }
+}
+
+// Most steps have none.
+bool HaveLateBlocks(const HierarchicalConvolution& op, const Chunk* chunks,
+                    int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    for (int level = 1; level <= op.levels; ++level) {
+      const LateBlocks late(op, chunks[i], level);
+      if (late.first < late.stop) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -148,20 +277,33 @@ int64_t HistoryFloats(const HierarchicalConvolution& op, int64_t rows,
 }
 
 cudaError_t LaunchHistory(const HierarchicalConvolution& op,
-                          const ChunkList& chunks, float* history,
-                          cudaStream_t stream) {
+                          const ChunkList& chunks, int32_t first, int32_t count,
+                          bool overlap, float* history, cudaStream_t stream) {
   const unsigned columns = Blocks(op.width, kLanes);
-  const auto count = static_cast<unsigned>(chunks.count);
+  const auto many = static_cast<unsigned>(count);
+  int64_t spans = 1;
+  for (int32_t i = first; i < first + count; ++i) {
+    const Chunk& chunk = chunks.host[i];
+    spans = std::max(spans, ((chunk.position + chunk.rows - 1) >> kSpanLevels) -
+                                (chunk.position >> kSpanLevels) + 1);
+  }
+  const int64_t bytes = (int64_t{op.levels} + 1) * op.base_length * kLanes *
+                        static_cast<int64_t>(sizeof(float));
+  const bool shared = bytes <= kMostShared;
   LaunchShape shape;
   shape.stream = stream;
+  shape.overlap = overlap;
   shape.block = dim3(kWarps * kLanes);
-  // A chunk lies in one more than it could fill.
-  shape.grid = dim3(columns, count, Blocks(chunks.longest, kSpan) + 1);
+  shape.grid = dim3(columns, many, static_cast<unsigned>(spans) + 1);
+  shape.shared_bytes = shared ? static_cast<size_t>(bytes) : 0;
   const cudaError_t error =
-      Launch(shape, BlocksOfSpans, op, chunks.chunks, history);
-  if (error != cudaSuccess) return error;
-  shape.grid = dim3(columns, count);
-  return Launch(shape, OtherBlocks, op, chunks.chunks, history);
+      Launch(shape, MakeHistory, op, chunks.chunks, first, shared, history);
+  if (error != cudaSuccess || !HaveLateBlocks(op, chunks.host + first, count)) {
+    return error;
+  }
+  shape.grid = dim3(columns, many);
+  shape.shared_bytes = 0;
+  return Launch(shape, MakeLateBlocks, op, chunks.chunks, first, history);
 }
 
 }  // namespace chela::cuda

@@ -25,7 +25,7 @@ class Matmul {
   }
 
   // In cuBLAS's column-major terms: sums^T [outputs, rows] = weight left^T.
-  absl::Status Init(const WeightView& weight, int32_t rows) {
+  absl::Status Init(const WeightView& weight, int32_t rows, const float* bias) {
     const cudaDataType_t type =
         weight.dtype == DType::kBF16 ? CUDA_R_16BF : CUDA_R_16F;
     CHELA_RETURN_IF_ERROR(CublasStatus(
@@ -36,6 +36,7 @@ class Matmul {
         cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA,
                                        &transposed, sizeof(transposed)),
         "describe a product"));
+    if (bias != nullptr) CHELA_RETURN_IF_ERROR(AddBias(bias));
     const auto k = static_cast<uint64_t>(weight.stride);
     const auto n = static_cast<uint64_t>(weight.rows);
     const auto m = static_cast<uint64_t>(rows);
@@ -50,6 +51,18 @@ class Matmul {
   cublasLtMatrixLayout_t sums() const { return sums_; }
 
  private:
+  absl::Status AddBias(const float* bias) {
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    CHELA_RETURN_IF_ERROR(CublasStatus(
+        cublasLtMatmulDescSetAttribute(operation_,
+                                       CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                       sizeof(epilogue)),
+        "describe a bias"));
+    return CublasStatus(
+        cublasLtMatmulDescSetAttribute(
+            operation_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)),
+        "describe a bias");
+  }
   static absl::Status Layout(cublasLtMatrixLayout_t* layout,
                              cudaDataType_t type, uint64_t rows, uint64_t cols,
                              int64_t leading) {
@@ -118,12 +131,13 @@ LargeProducts::~LargeProducts() {
 }
 
 absl::StatusOr<cublasLtMatmulAlgo_t> LargeProducts::AlgorithmFor(
-    const WeightView& weight) {
-  const Shape shape(weight.dtype, weight.rows, weight.stride);
+    const WeightView& weight, const Ends& ends) {
+  const Shape shape(weight.dtype, weight.rows, weight.stride,
+                    ends.bias != nullptr, ends.residual != nullptr);
   const auto known = algorithms_.find(shape);
   if (known != algorithms_.end()) return known->second;
   Matmul matmul;
-  CHELA_RETURN_IF_ERROR(matmul.Init(weight, kTypicalRows));
+  CHELA_RETURN_IF_ERROR(matmul.Init(weight, kTypicalRows, ends.bias));
   Preference preference;
   CHELA_RETURN_IF_ERROR(preference.Init(weight.rows));
   cublasLtMatmulHeuristicResult_t result = {};
@@ -145,18 +159,21 @@ absl::StatusOr<cublasLtMatmulAlgo_t> LargeProducts::AlgorithmFor(
 }
 
 absl::Status LargeProducts::Run(const WeightView& weight, const void* left,
-                                int32_t rows, float* sums,
+                                int32_t rows, const Ends& ends,
                                 cudaStream_t stream) {
-  const absl::StatusOr<cublasLtMatmulAlgo_t> algorithm = AlgorithmFor(weight);
+  const absl::StatusOr<cublasLtMatmulAlgo_t> algorithm =
+      AlgorithmFor(weight, ends);
   if (!algorithm.ok()) return algorithm.status();
   Matmul matmul;
-  CHELA_RETURN_IF_ERROR(matmul.Init(weight, rows));
+  CHELA_RETURN_IF_ERROR(matmul.Init(weight, rows, ends.bias));
   const float one = 1.0f;
-  const float zero = 0.0f;
+  const float beta = ends.residual != nullptr ? 1.0f : 0.0f;
+  const float* const added =
+      ends.residual != nullptr ? ends.residual : ends.out;
   return CublasStatus(
       cublasLtMatmul(handle_, matmul.operation(), &one, weight.data,
-                     matmul.weight(), left, matmul.left(), &zero, sums,
-                     matmul.sums(), sums, matmul.sums(), &*algorithm,
+                     matmul.weight(), left, matmul.left(), &beta, added,
+                     matmul.sums(), ends.out, matmul.sums(), &*algorithm,
                      workspace_.data(), kWorkspaceBytes, stream),
       absl::StrCat("multiply ", rows, " rows by a weight of [", weight.rows,
                    ", ", weight.cols, "]"));

@@ -15,26 +15,36 @@
 
 namespace chela::cuda {
 
-// sums = left weight^T for chunks of prompts, by cuBLASLt: 16-bit operands,
-// float32 sums. One algorithm a weight shape, chosen once for a fixed number of
-// rows among those that add the inputs in one piece (no split of K), so that a
-// row has the same bits whatever rows stand beside it; tests hold it to that.
+// Products for chunks of prompts, by cuBLASLt: 16-bit operands, float32 sums.
+// One algorithm a weight shape, chosen once for a fixed number of rows among
+// those that add the inputs in one piece (no split of K), so that a row has the
+// same bits whatever rows stand beside it; tests hold it to that.
 //
 // Threads: owned by one thread.
 class LargeProducts {
  public:
+  // What follows the sums s = left weight^T: out = s, s + bias (float32
+  // [weight.rows]) or s + residual (as out). Not both.
+  struct Ends {
+    const float* bias = nullptr;
+    const float* residual = nullptr;
+    float* out = nullptr;  // [rows, weight.rows]
+  };
+
   static absl::StatusOr<std::unique_ptr<LargeProducts>> Create();
   ~LargeProducts();
   LargeProducts(const LargeProducts&) = delete;
 
-  // left: [rows, weight.stride]; sums: [rows, weight.rows].
+  // left: [rows, weight.stride].
   absl::Status Run(const WeightView& weight, const void* left, int32_t rows,
-                   float* sums, cudaStream_t stream);
+                   const Ends& ends, cudaStream_t stream);
 
  private:
-  using Shape = std::tuple<DType, int32_t, int32_t>;  // type, rows, stride
+  // Type, rows, stride, whether a bias is added, whether a residual is.
+  using Shape = std::tuple<DType, int32_t, int32_t, bool, bool>;
   LargeProducts() = default;
-  absl::StatusOr<cublasLtMatmulAlgo_t> AlgorithmFor(const WeightView& weight);
+  absl::StatusOr<cublasLtMatmulAlgo_t> AlgorithmFor(const WeightView& weight,
+                                                    const Ends& ends);
 
   cublasLtHandle_t handle_ = nullptr;
   DeviceBuffer workspace_;

@@ -165,18 +165,6 @@ cudaError_t LaunchStatistics(Product* product, const ProductLaunch& launch) {
   return Launch(shape, Statistics, *product, launch.statistics);
 }
 
-cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
-                        uint16_t* left, bool overlap, cudaStream_t stream) {
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(rows));
-  shape.block = dim3(kThreads);
-  shape.overlap = overlap;
-  shape.stream = stream;
-  return product.weight.dtype == DType::kBF16
-             ? Launch(shape, Round<__nv_bfloat16>, product, first_row, left)
-             : Launch(shape, Round<__half>, product, first_row, left);
-}
-
 // Rounds what nobody has rounded yet.
 cudaError_t RoundLeft(Product* product, int index,
                       const ProductLaunch& launch) {
@@ -243,18 +231,27 @@ cudaError_t LaunchPair(const Product& first, const Product& second,
 }
 
 cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
-                        void* left, cudaStream_t stream) {
-  return LaunchRound(product, first_row, rows, static_cast<uint16_t*>(left),
-                     /*overlap=*/false, stream);
+                        void* left, bool overlap, cudaStream_t stream) {
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(rows));
+  shape.block = dim3(kThreads);
+  shape.overlap = overlap;
+  shape.stream = stream;
+  auto* const to = static_cast<uint16_t*>(left);
+  return product.weight.dtype == DType::kBF16
+             ? Launch(shape, Round<__nv_bfloat16>, product, first_row, to)
+             : Launch(shape, Round<__half>, product, first_row, to);
 }
 
 cudaError_t LaunchFinish(const WeightView& weight,
                          const FinishArguments& finish, const float* sums,
-                         int32_t first_row, int32_t rows, cudaStream_t stream) {
+                         int32_t first_row, int32_t rows, bool overlap,
+                         cudaStream_t stream) {
   const int outputs = Outputs(weight, finish.kind);
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(rows), Blocks(outputs, 256));
   shape.block = dim3(256);
+  shape.overlap = overlap;
   shape.stream = stream;
   return Launch(shape, FinishSums, finish, sums, weight.rows, outputs,
                 first_row);

@@ -105,14 +105,15 @@ cudaError_t LaunchPair(const Product& first, const Product& second,
                        const ProductLaunch& launch);
 
 // Rounds rows to the left operand of a large product, [rows, stride] of the
-// weight's 16-bit type, zeros beyond cols.
+// weight's 16-bit type, zeros beyond cols. overlap: see LaunchShape.
 cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
-                        void* left, cudaStream_t stream);
+                        void* left, bool overlap, cudaStream_t stream);
 
 // Applies `finish` to finished sums [rows, weight rows] of rows first_row ...
 cudaError_t LaunchFinish(const WeightView& weight,
                          const FinishArguments& finish, const float* sums,
-                         int32_t first_row, int32_t rows, cudaStream_t stream);
+                         int32_t first_row, int32_t rows, bool overlap,
+                         cudaStream_t stream);
 
 }  // namespace chela::cuda
 

@@ -256,6 +256,7 @@ DecodeRows StepMemory::decode() const {
 }
 ChunkList StepMemory::chunk_list() const {
   return {.chunks = At<Chunk>(ChunksAt()),
+          .host = host_chunks_.data(),
           .count = chunks_,
           .longest = longest_chunk_,
           .most_groups = most_groups_,

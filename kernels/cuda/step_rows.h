@@ -32,6 +32,7 @@ struct Chunk {
 // The chunks of a step.
 struct ChunkList {
   const Chunk* chunks = nullptr;  // in device memory
+  const Chunk* host = nullptr;    // the same in host memory
   int32_t count = 0;
   int32_t longest = 0;      // rows
   int32_t most_groups = 0;  // of one chunk

@@ -1,0 +1,399 @@
+// Outputs of whole groups of 16 positions, base length 16: a warp owns 32
+// channels of a run of groups and walks it with level 0 to 3 in registers,
+// where they have a constant place. A group's outputs are those that come when
+// 16 g .. 16 g + 15 positions were seen, so that the levels above 3 change only
+// with its first. The positions at a chunk's ends that fill no group have a
+// warp each, which sums all there is to sum.
+#include <algorithm>
+
+#include "kernels/cuda/device_math.cuh"
+#include "kernels/cuda/hierarchical_runs.h"
+#include "kernels/cuda/hierarchical_sums.cuh"
+#include "kernels/cuda/launch.h"
+
+namespace chela::cuda {
+namespace {
+
+constexpr int kLanes = 32;
+constexpr int kWarps = 4;
+constexpr int kGroup = kRunBase;
+constexpr int kHalf = kRunBase / 2;
+constexpr int kMostGroups = 8;  // of a run
+// A warp for each position that the runs leave, and one for the cached sums.
+constexpr int kFinishBlocks = kGroup / kWarps;
+constexpr int kBlocksAtOnce = 4;  // on a multiprocessor
+
+// The first group whose outputs the runs make.
+__host__ __device__ int64_t FirstGroup(const Chunk& chunk) {
+  return (chunk.position + kGroup - 1) / kGroup;
+}
+
+// Taps of a warp's channels. Of levels that the kernel has not they are 0.
+struct Taps {
+  float near[kGroup];
+  float levels[kRunLevels][kHalf];
+  float skip;
+
+  __device__ Taps(const HierarchicalConvolution& op, int channel) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      near[i] = op.taps0[int64_t{i} * op.width + channel];
+    }
+#pragma unroll
+    for (int level = 0; level < kRunLevels; ++level) {
+#pragma unroll
+      for (int m = 0; m < kHalf; ++m) {
+        levels[level][m] =
+            level < op.levels
+                ? op.taps[(int64_t{level} * kHalf + m) * op.width + channel]
+                : 0.0f;
+      }
+    }
+    skip = op.skip[channel];
+  }
+};
+
+// What a run keeps: its last inputs by position mod 16, and of each level the
+// blocks that its sum takes, the oldest first.
+struct Window {
+  float inputs[kGroup];
+  float blocks[kRunLevels][kHalf];
+  float sums[kRunLevels];  // of a level and all coarser ones
+
+  // Before `seen` positions, a multiple of 16, are seen: 16 inputs, then 8
+  // blocks of each level, ever older. The two finest are made of inputs where
+  // those are in the chunk.
+  __device__ __forceinline__ void Load(const History& history, int64_t seen) {
+    const int levels = history.op.levels;
+    const bool fine = seen - 4 * kGroup >= history.chunk.position;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      blocks[2][i] =
+          levels < 3 ? 0.0f : history.Block(3, (seen >> 3) - kGroup + i);
+    }
+    if (fine) {
+      LoadFine(history, seen);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      inputs[i] = history.Input(seen - kGroup + i);
+    }
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      blocks[0][i] = history.Block(1, (seen >> 1) - kGroup + i);
+      blocks[1][i] =
+          levels < 2 ? 0.0f : history.Block(2, (seen >> 2) - kGroup + i);
+    }
+  }
+
+  // The levels of the registers that change when kSeen (mod 16) are seen;
+  // `above`: the sum of those above.
+  template <int kSeen>
+  __device__ __forceinline__ void Advance(const Taps& taps, float above) {
+    if constexpr (kSeen % 8 == 0) {
+      Enter(taps, 2, Mean(blocks[1][0], blocks[1][1]), above);
+    }
+    if constexpr (kSeen % 4 == 0) {
+      Enter(taps, 1, Mean(blocks[0][0], blocks[0][1]), sums[2]);
+    }
+    if constexpr (kSeen % 2 == 0) {
+      Enter(taps, 0, Mean(inputs[kSeen], inputs[kSeen + 1]), sums[1]);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void LoadFine(const History& history,
+                                           int64_t seen) {
+    const int64_t width = history.op.width;
+    const float* const a =
+        history.op.a +
+        (history.chunk.first_row + seen - history.chunk.position) * width +
+        history.channel;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const float* const four = a + (4 * i - 4 * kGroup) * width;
+      blocks[1][i] = Mean(Mean(four[0], four[width]),
+                          Mean(four[2 * width], four[3 * width]));
+    }
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const float* const two = a + (2 * i - 2 * kGroup) * width;
+      blocks[0][i] = Mean(two[0], two[width]);
+    }
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) inputs[i] = a[(i - kGroup) * width];
+  }
+  __device__ __forceinline__ void Enter(const Taps& taps, int level,
+                                        float block, float above) {
+    float* const own = blocks[level];
+#pragma unroll
+    for (int i = 0; i + 1 < kHalf; ++i) own[i] = own[i + 1];
+    own[kHalf - 1] = block;
+    float sum = taps.levels[level][0] * block;
+#pragma unroll
+    for (int m = 1; m < kHalf; ++m) {
+      sum = fmaf(taps.levels[level][m], own[kHalf - 1 - m], sum);
+    }
+    sums[level] = sum + above;
+  }
+};
+
+// Level 0 without lag 0 at kNow (position mod 16), in the order of decode.
+template <int kNow>
+__device__ __forceinline__ float SumNear(const Taps& taps,
+                                         const float* inputs) {
+  float sum = 0;
+#pragma unroll
+  for (int residue = 0; residue < kResidues; ++residue) {
+    float near = 0;
+#pragma unroll
+    for (int lag = residue; lag < kGroup; lag += kResidues) {
+      if (lag == 0) continue;
+      // Both begin with a product or a sum alone: x + 0 is x but for the sign
+      // of a 0, which the sum of the levels, never -0, takes away.
+      const float input = inputs[(kNow - lag + kGroup) % kGroup];
+      near = lag < kResidues || residue == 0
+                 ? taps.near[lag] * input
+                 : fmaf(taps.near[lag], input, near);
+    }
+    sum = residue == 0 ? near : sum + near;
+  }
+  return sum;
+}
+
+// Outputs kSeen and those after it of a group whose inputs are `next`; those
+// that are not kWhole have the outputs [from, stop) only.
+template <bool kWhole, int kSeen>
+__device__ __forceinline__ void WalkFrom(const Taps& taps, const float* next,
+                                         float above, int from, int stop,
+                                         int64_t width, Window* window,
+                                         float* c) {
+  if constexpr (kSeen < kGroup) {
+    constexpr int kNow = (kSeen + kGroup - 1) % kGroup;
+    const float a = next[kSeen];
+    if (kWhole || kSeen >= from) window->inputs[kNow] = a;
+    window->Advance<kSeen>(taps, above);
+    float sum = SumNear<kNow>(taps, window->inputs) + window->sums[0];
+    sum = fmaf(taps.near[0], a, sum);
+    sum = fmaf(taps.skip, a, sum);
+    if (kWhole || (kSeen >= from && kSeen < stop)) c[kSeen * width] = sum;
+    WalkFrom<kWhole, kSeen + 1>(taps, next, above, from, stop, width, window,
+                                c);
+  }
+}
+
+// What the sums of a level above those in registers take in a run.
+struct Coarse {
+  float taps[kHalf];
+  float blocks[kHalf + kMostGroups - 1];  // the oldest first
+  int64_t first = 0;                      // of the run's sums: blocks seen
+  int count = 0;                          // of different sums
+
+  __device__ __forceinline__ Coarse(const History& history, int level,
+                                    int64_t group, int groups) {
+    if (level <= kRunLevels) return;
+    const int64_t width = history.op.width;
+    first = group >> (level - 4);
+    count = static_cast<int>(((group + groups - 1) >> (level - 4)) - first) + 1;
+    const float* const tap =
+        history.op.taps + int64_t{level - 1} * kHalf * width + history.channel;
+    const float* const block = &history.Block(level, first - 2 * kHalf + 1);
+#pragma unroll
+    for (int m = 0; m < kHalf; ++m) taps[m] = tap[m * width];
+#pragma unroll
+    for (int i = 0; i < kHalf + kMostGroups - 1; ++i) {
+      if (i < kHalf + count - 1) blocks[i] = block[i * width];
+    }
+  }
+  // Adds the level to the sums of the levels above it.
+  __device__ __forceinline__ void AddTo(int level, int64_t group, int groups,
+                                        float (*above)[kLanes]) const {
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    int at = 0;
+#pragma unroll
+    for (int i = 0; i < kMostGroups; ++i) {
+      if (i >= count) break;
+      float sum = taps[0] * blocks[i + kHalf - 1];
+#pragma unroll
+      for (int m = 1; m < kHalf; ++m) {
+        sum = fmaf(taps[m], blocks[i + kHalf - 1 - m], sum);
+      }
+      for (; at < groups && ((group + at) >> (level - 4)) - first == i; ++at) {
+        above[at][lane] = sum + above[at][lane];
+      }
+    }
+  }
+};
+
+// The sums of the levels above those in registers for the groups of a run. The
+// next level is loaded while one is summed.
+__device__ __forceinline__ void SumAbove(const History& history, int64_t group,
+                                         int groups, float (*above)[kLanes]) {
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  for (int i = 0; i < groups; ++i) above[i][lane] = 0;
+  int level = history.op.levels;
+  Coarse now(history, level, group, groups);
+  for (; level > kRunLevels; --level) {
+    const Coarse next(history, level - 1, group, groups);
+    now.AddTo(level, group, groups, above);
+    now = next;
+  }
+}
+
+// The inputs of the group from `seen` on, of those that are in [from, stop).
+__device__ __forceinline__ void LoadGroup(const float* a, int from, int stop,
+                                          int64_t width, float* inputs) {
+  if (from == 0 && stop >= kGroup) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) inputs[i] = a[i * width];
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    inputs[i] = i >= from && i < stop ? a[i * width] : 0.0f;
+  }
+}
+
+__device__ void WalkRun(const History& history, const Taps& taps, int64_t group,
+                        int groups, float (*above)[kLanes]) {
+  const HierarchicalConvolution& op = history.op;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int64_t width = op.width;
+  const int64_t seen = group * kGroup;
+  const int64_t offset =
+      (history.chunk.first_row + seen - 1 - history.chunk.position) * width +
+      history.channel;
+  const float* a = op.a + offset;
+  float* c = op.c + offset;
+  // The first output of a group that begins with the chunk is not its own.
+  int from = seen == history.chunk.position ? 1 : 0;
+  int left = static_cast<int>(
+      min(history.end() + 1 - seen, int64_t{kMostGroups + 1} * kGroup));
+  SumAbove(history, group, groups, above);
+  float next[kGroup];
+  LoadGroup(a, from, left, width, next);
+  Window window;
+  window.Load(history, seen);
+  for (int i = 0; i < groups; ++i) {
+    float now[kGroup];
+#pragma unroll
+    for (int k = 0; k < kGroup; ++k) now[k] = next[k];
+    a += kGroup * width;
+    if (i + 1 < groups) LoadGroup(a, 0, left - kGroup, width, next);
+    if (from == 0 && left >= kGroup) {
+      WalkFrom<true, 0>(taps, now, above[i][lane], 0, kGroup, width, &window,
+                        c);
+    } else {
+      WalkFrom<false, 0>(taps, now, above[i][lane], from, left, width, &window,
+                         c);
+    }
+    from = 0;
+    left -= kGroup;
+    c += kGroup * width;
+  }
+}
+
+// The sums of all levels when `seen` positions are there; with kState those
+// that changed in the chunk are cached.
+template <bool kState>
+__device__ float SumLevels(const History& history, int64_t seen) {
+  const HierarchicalConvolution& op = history.op;
+  float above = 0;
+#pragma unroll 2
+  for (int level = op.levels; level >= 1; --level) {
+    above = SumOf<kHalf>(history, level, seen) + above;
+    if (kState && seen >> level != history.chunk.position >> level) {
+      history.State()[SumRow(op, level) * op.width] = above;
+    }
+  }
+  return above;
+}
+
+// A warp's share of what the runs leave: a position before the first group or
+// the cached sums, and rows of the rings.
+__device__ void FinishChunk(const History& history, int64_t first_group,
+                            int warp) {
+  const int64_t position = history.chunk.position + warp;
+  if (warp == kGroup - 1) {
+    SumLevels<true>(history, history.end());
+  } else if (position < min(first_group * kGroup - 1, history.end())) {
+    Emit(history, position,
+         SumNearOf<kGroup>(history, position) +
+             SumLevels<false>(history, position + 1));
+  }
+  WriteRings(history, warp, kGroup);
+}
+
+// Blocks along z: the runs, then kFinishBlocks.
+__global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
+    WalkRuns(const __grid_constant__ HierarchicalConvolution op,
+             const Chunk* chunks, int first_chunk, int run_blocks,
+             int run_groups, float* scratch) {
+  __shared__ float above[kWarps][kMostGroups][kLanes];
+  __shared__ LevelRows levels;
+  LetLaterStart();
+  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  const Chunk chunk = chunks[index];
+  levels.Fill(op, chunk);
+  __syncthreads();
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int channel = static_cast<int>(blockIdx.x) * kLanes +
+                      static_cast<int>(threadIdx.x) % kLanes;
+  const History history(op, chunk, levels, scratch, index, channel);
+  const int block = static_cast<int>(blockIdx.z);
+  if (channel >= op.width) {
+    WaitForEarlier();
+    return;
+  }
+  const int64_t first_group = FirstGroup(chunk);
+  if (block >= run_blocks) {
+    WaitForEarlier();
+    FinishChunk(history, first_group, (block - run_blocks) * kWarps + warp);
+    return;
+  }
+  const Taps taps(op, channel);
+  WaitForEarlier();
+  const int64_t group =
+      first_group + int64_t{block * kWarps + warp} * run_groups;
+  // Of the last, the output when all is seen.
+  const int64_t stop = history.end() / kGroup + 1;
+  if (group >= stop) return;
+  WalkRun(history, taps, group,
+          static_cast<int>(min(stop - group, int64_t{run_groups})),
+          above[warp]);
+}
+
+}  // namespace
+
+cudaError_t LaunchRuns(const HierarchicalConvolution& op,
+                       const ChunkList& chunks, int32_t first, int32_t count,
+                       const RunLaunch& launch, float* history) {
+  const unsigned columns = Blocks(op.width, kLanes);
+  int64_t groups = 1;
+  for (int32_t i = first; i < first + count; ++i) {
+    const Chunk& chunk = chunks.host[i];
+    groups = std::max(
+        groups, (chunk.position + chunk.rows) / kGroup + 1 - FirstGroup(chunk));
+  }
+  const int64_t room = int64_t{kBlocksAtOnce} * launch.processors;
+  // The past is read again at the start of a run, so runs are as long as all
+  // multiprocessors have some.
+  int run_groups = 1;
+  unsigned run_blocks = Blocks(groups, kWarps);
+  while (run_groups < kMostGroups &&
+         int64_t{columns} * count * (run_blocks + kFinishBlocks) > room) {
+    ++run_groups;
+    run_blocks = Blocks(groups, int64_t{run_groups} * kWarps);
+  }
+  LaunchShape shape;
+  shape.stream = launch.stream;
+  shape.overlap = launch.overlap;
+  shape.block = dim3(kWarps * kLanes);
+  shape.grid =
+      dim3(columns, static_cast<unsigned>(count), run_blocks + kFinishBlocks);
+  return Launch(shape, WalkRuns, op, chunks.chunks, first,
+                static_cast<int>(run_blocks), run_groups, history);
+}
+
+}  // namespace chela::cuda
