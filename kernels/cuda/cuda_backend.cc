@@ -59,9 +59,11 @@ absl::Status CudaBackend::Open() {
   }
   modern_ = properties.major >= kModernMajor;
   processors_ = properties.multiProcessorCount;
-  whole_device_ = {
-      .processors = processors_,
-      .shared_bytes = static_cast<int64_t>(properties.sharedMemPerBlockOptin)};
+  // Blocks that wait for each other must run at once.
+  const bool together = modern_ && properties.cooperativeLaunch != 0;
+  whole_device_.processors = processors_;
+  whole_device_.shared_bytes =
+      together ? static_cast<int64_t>(properties.sharedMemPerBlockOptin) : 0;
   info_ = {.name = absl::StrCat("cuda:", device_),
            .device = properties.name,
            .kernels = absl::StrCat("sm_", properties.major, properties.minor),

@@ -25,7 +25,10 @@
 #include <algorithm>
 
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/whole_step_stages.cuh"
+#include "kernels/cuda/step_attention.cuh"
+#include "kernels/cuda/step_feed_forward.cuh"
+#include "kernels/cuda/step_projections.cuh"
+#include "kernels/cuda/whole_step.cuh"
 
 namespace chela::cuda {
 namespace {

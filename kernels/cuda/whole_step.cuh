@@ -5,6 +5,7 @@
 #include "kernels/cuda/attention_math.cuh"
 #include "kernels/cuda/convolution_sums.cuh"
 #include "kernels/cuda/product_math.cuh"
+#include "kernels/cuda/stage_products.cuh"
 #include "kernels/cuda/step_exchange.cuh"
 #include "kernels/cuda/weight_stream.cuh"
 #include "kernels/cuda/whole_step.h"
@@ -13,6 +14,10 @@ namespace chela::cuda {
 
 inline constexpr int kFours = 2;  // groups of four that a thread has at once
 inline constexpr int kFoursStep = kFours * kStepWorkers;
+
+// A layer's stages: each reads what others posted as its left operand,
+// multiplies, and posts what comes of it.
+enum Stage { kProject, kAttend, kFeedUp, kFeedDown };
 
 struct AttentionParts {
   float q[kTileKeys];
@@ -157,6 +162,14 @@ __device__ __forceinline__ void ReadLeft(const StepPlace& at,
     AwaitFours(places, tag, bits);
     if (in) *reinterpret_cast<float4*>(shared.left + 2 * word) = bits[0];
   }
+}
+
+// An output's sum from those of the slices.
+__device__ __forceinline__ float PartSum(const StepShared& shared, int output) {
+  float slices[kSlices];
+#pragma unroll
+  for (int j = 0; j < kSlices; ++j) slices[j] = shared.part[j][output];
+  return AddSlices(slices);
 }
 
 // Brings the vectors of a layer into the second-level cache, by blocks first
