@@ -2,7 +2,7 @@
 # cpu_ladder.sh OUT: measures every goal of the CPU engine on this machine, which
 # nothing else may use meanwhile, and prints a line for each: what was measured,
 # what is wanted, and whether it is met. JSON and tables go to OUT, the lines to
-# OUT/ladder.txt too. Takes about 15 minutes on 2 cores, 21 at most. Wants a
+# OUT/ladder.txt too. Takes about 17 minutes on 2 cores, 25 at most. Wants a
 # build with -DCHELA_ONEDNN=ON (packages of the group `peers`) in
 # build/release/bin, or in CHELA_BIN, and 16 GiB of memory.
 set -euo pipefail
@@ -46,7 +46,7 @@ measure products 260 kernels --products --size 125m,350m --rows 1,8,16,64 \
   --pairs 7 --seconds 0.06
 # G10, both kinds.
 for kind in hierarchical explicit; do
-  measure "position-$kind" 130 engine --size 125m --long-conv "$kind" \
+  measure "position-$kind" 260 engine --size 125m --long-conv "$kind" \
     --batch 1 --position 1024,8192,65536,262144 --in-turn --prefill 0 \
     --pairs 7 --periods 0 --seconds 1.2
 done
