@@ -70,8 +70,7 @@ __device__ __forceinline__ void AwaitTwo(const uint64_t* first,
 }
 
 // kCount groups of four neighbours, all asked for at once. Called by whole
-// warps. As long as not all are there, some lanes alone ask for a sample: too
-// many questions would hold up the answers.
+// warps.
 template <int kCount>
 __device__ __forceinline__ void AwaitFours(
     const uint64_t* const (&from)[kCount], uint32_t tag,
@@ -98,8 +97,6 @@ __device__ __forceinline__ void AwaitFours(
       }
       return;
     }
-    if (threadIdx.x % 8 == 0) Await(from[0], tag);
-    __syncwarp();
   }
   __trap();
 }

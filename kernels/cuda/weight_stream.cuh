@@ -44,13 +44,13 @@ struct StepStage {
   int32_t part_chunks = 0;  // of an item; the last one may have fewer
   int32_t group = 0;        // units that are summed side by side
 
-  // Cuts the rows into items. A group that is not the whole stage leaves room
-  // in the ring for some of the next.
+  // Cuts the rows into items. A group that is not the whole stage leaves most
+  // of the ring to what comes next.
   __device__ __forceinline__ void Cut() {
     const int chunks = stride / kChunk;
     parts = (chunks + kItemChunks - 1) / kItemChunks;
     part_chunks = (chunks + parts - 1) / parts;
-    group = parts == 1 ? kGroupUnits : parts == 2 ? 4 : 2;
+    group = parts == 1 ? kGroupUnits : parts == 2 ? 2 : 1;
   }
   __device__ __forceinline__ int units() const {
     return products[0].units + products[1].units;

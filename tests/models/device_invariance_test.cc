@@ -30,8 +30,52 @@ struct Sequence {
   Rows alone;
 };
 
+// The width of a named size with few layers (models/named_sizes.h), or a tiny
+// one.
+enum class Width { kTiny, k31m, k125m, k350m, k1300m };
+
+const char* Name(Width width) {
+  switch (width) {
+    case Width::kTiny:
+      return "";
+    case Width::k31m:
+      return "Wide31m";
+    case Width::k125m:
+      return "Wide125m";
+    case Width::k350m:
+      return "Wide";
+    case Width::k1300m:
+      return "Wide1300m";
+  }
+  return "";
+}
+
+// hidden_size, num_heads, shared_dim, value_dim, intermediate_size.
+void Widen(Width width, ModelConfig* config) {
+  const auto set = [config](int32_t d, int32_t heads, int32_t z, int32_t v,
+                            int32_t f) {
+    config->hidden_size = d;
+    config->num_heads = heads;
+    config->shared_dim = z;
+    config->value_dim = v;
+    config->intermediate_size = f;
+  };
+  switch (width) {
+    case Width::kTiny:
+      return;
+    case Width::k31m:
+      return set(512, 4, 128, 1024, 768);
+    case Width::k125m:
+      return set(768, 3, 192, 1536, 1536);
+    case Width::k350m:
+      return set(1024, 4, 256, 2048, 1408);
+    case Width::k1300m:
+      return set(2048, 8, 512, 4096, 2688);
+  }
+}
+
 class DeviceInvarianceTest
-    : public testing::TestWithParam<std::tuple<LongConvKind, DType, bool>> {
+    : public testing::TestWithParam<std::tuple<LongConvKind, DType, Width>> {
  protected:
   DeviceInvarianceTest()
       : checkpoint_(Config()),
@@ -62,15 +106,9 @@ class DeviceInvarianceTest
 
   static ModelConfig Config() {
     ModelConfig config = TinyConfig();
-    bool wide = false;
-    std::tie(config.long_conv_kind, config.torch_dtype, wide) = GetParam();
-    if (wide) {
-      config.hidden_size = 1024;
-      config.num_heads = 4;
-      config.shared_dim = 256;
-      config.value_dim = 2048;
-      config.intermediate_size = 1408;
-    }
+    Width width = Width::kTiny;
+    std::tie(config.long_conv_kind, config.torch_dtype, width) = GetParam();
+    Widen(width, &config);
     if (config.long_conv_kind == LongConvKind::kExplicit) {
       config.long_conv_length = 100;
       config.long_conv_base_length = 0;
@@ -138,11 +176,22 @@ TEST_P(DeviceInvarianceTest, EveryBatchGivesASequenceTheBitsItGetsAlone) {
 }
 
 // A GPU's kernels choose their blocks by the width and by the rows of a step,
-// so a practical width matters there (and costs too much elsewhere).
-std::vector<bool> Widths() {
+// so practical widths matter there (and cost too much elsewhere).
+std::vector<Width> Widths(const std::vector<Width>& of_a_gpu) {
   const char* const device = std::getenv("CHELA_TEST_DEVICE");
   const bool gpu = device != nullptr && std::string_view(device) == "cuda";
-  return gpu ? std::vector<bool>{false, true} : std::vector<bool>{false};
+  std::vector<Width> widths = {Width::kTiny};
+  if (gpu) widths.insert(widths.end(), of_a_gpu.begin(), of_a_gpu.end());
+  return widths;
+}
+
+std::string NameOf(
+    const testing::TestParamInfo<std::tuple<LongConvKind, DType, Width>>&
+        test) {
+  return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
+                         ? "Explicit"
+                         : "Hierarchical") +
+         Name(std::get<1>(test.param)) + Name(std::get<2>(test.param));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -150,14 +199,16 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values(LongConvKind::kExplicit,
                                      LongConvKind::kHierarchical),
                      testing::Values(DType::kF32, DType::kBF16, DType::kF16),
-                     testing::ValuesIn(Widths())),
-    [](const auto& test) {
-      return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
-                             ? "Explicit"
-                             : "Hierarchical") +
-             Name(std::get<1>(test.param)) +
-             (std::get<2>(test.param) ? "Wide" : "");
-    });
+                     testing::ValuesIn(Widths({Width::k350m}))),
+    NameOf);
+
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, DeviceInvarianceTest,
+    testing::Combine(testing::Values(LongConvKind::kHierarchical),
+                     testing::Values(DType::kBF16),
+                     testing::ValuesIn(Widths({Width::k31m, Width::k125m,
+                                               Width::k1300m}))),
+    NameOf);
 
 }  // namespace
 }  // namespace chela
