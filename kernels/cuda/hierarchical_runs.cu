@@ -162,24 +162,40 @@ __device__ __forceinline__ float SumNear(const Taps& taps,
   return sum;
 }
 
-// Outputs kSeen and those after it of a group whose inputs are `next`; those
-// that are not kWhole have the outputs [from, stop) only.
+// A group's inputs, and where they and its outputs are. Those from `from` on
+// and before `stop` are the run's. The next group's are read as this one's are
+// used, so many as `next` says.
+struct Group {
+  float inputs[kGroup];
+  const float* a;
+  float* c;
+  int64_t width;
+  int from;
+  int stop;
+  int next;
+};
+
+// Outputs kSeen and those after it. kWhole: all 16 are the run's, and `next` is
+// 0 or 16.
 template <bool kWhole, int kSeen>
-__device__ __forceinline__ void WalkFrom(const Taps& taps, const float* next,
-                                         float above, int from, int stop,
-                                         int64_t width, Window* window,
-                                         float* c) {
+__device__ __forceinline__ void WalkFrom(const Taps& taps, float above,
+                                         Group* group, Window* window) {
   if constexpr (kSeen < kGroup) {
     constexpr int kNow = (kSeen + kGroup - 1) % kGroup;
-    const float a = next[kSeen];
-    if (kWhole || kSeen >= from) window->inputs[kNow] = a;
+    const int64_t offset = kSeen * group->width;
+    const float a = group->inputs[kSeen];
+    if (kWhole ? group->next > 0 : kSeen < group->next) {
+      group->inputs[kSeen] = group->a[offset + kGroup * group->width];
+    }
+    if (kWhole || kSeen >= group->from) window->inputs[kNow] = a;
     window->Advance<kSeen>(taps, above);
     float sum = SumNear<kNow>(taps, window->inputs) + window->sums[0];
     sum = fmaf(taps.near[0], a, sum);
     sum = fmaf(taps.skip, a, sum);
-    if (kWhole || (kSeen >= from && kSeen < stop)) c[kSeen * width] = sum;
-    WalkFrom<kWhole, kSeen + 1>(taps, next, above, from, stop, width, window,
-                                c);
+    if (kWhole || (kSeen >= group->from && kSeen < group->stop)) {
+      __stcs(group->c + offset, sum);
+    }
+    WalkFrom<kWhole, kSeen + 1>(taps, above, group, window);
   }
 }
 
@@ -210,6 +226,10 @@ struct Coarse {
   __device__ __forceinline__ void AddTo(int level, int64_t group, int groups,
                                         float (*above)[kLanes]) const {
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    const int64_t period = int64_t{1} << (level - 4);  // in groups
+    const int step = static_cast<int>(min(period, int64_t{kMostGroups}));
+    int until = static_cast<int>(
+        min(period - (group & (period - 1)), int64_t{kMostGroups}));
     int at = 0;
 #pragma unroll
     for (int i = 0; i < kMostGroups; ++i) {
@@ -219,9 +239,10 @@ struct Coarse {
       for (int m = 1; m < kHalf; ++m) {
         sum = fmaf(taps[m], blocks[i + kHalf - 1 - m], sum);
       }
-      for (; at < groups && ((group + at) >> (level - 4)) - first == i; ++at) {
+      for (; at < min(until, groups); ++at) {
         above[at][lane] = sum + above[at][lane];
       }
+      until += step;
     }
   }
 };
@@ -241,56 +262,44 @@ __device__ __forceinline__ void SumAbove(const History& history, int64_t group,
   }
 }
 
-// The inputs of the group from `seen` on, of those that are in [from, stop).
-__device__ __forceinline__ void LoadGroup(const float* a, int from, int stop,
-                                          int64_t width, float* inputs) {
-  if (from == 0 && stop >= kGroup) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) inputs[i] = a[i * width];
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
-    inputs[i] = i >= from && i < stop ? a[i * width] : 0.0f;
-  }
-}
-
-__device__ void WalkRun(const History& history, const Taps& taps, int64_t group,
-                        int groups, float (*above)[kLanes]) {
+__device__ __forceinline__ void WalkRun(const History& history,
+                                        const Taps& taps, int64_t first,
+                                        int groups, float (*above)[kLanes]) {
   const HierarchicalConvolution& op = history.op;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t width = op.width;
-  const int64_t seen = group * kGroup;
+  const int64_t seen = first * kGroup;
   const int64_t offset =
       (history.chunk.first_row + seen - 1 - history.chunk.position) * width +
       history.channel;
-  const float* a = op.a + offset;
-  float* c = op.c + offset;
-  // The first output of a group that begins with the chunk is not its own.
-  int from = seen == history.chunk.position ? 1 : 0;
   int left = static_cast<int>(
       min(history.end() + 1 - seen, int64_t{kMostGroups + 1} * kGroup));
-  SumAbove(history, group, groups, above);
-  float next[kGroup];
-  LoadGroup(a, from, left, width, next);
+  Group group;
+  group.a = op.a + offset;
+  group.c = op.c + offset;
+  group.width = width;
+  // The first output of a group that begins with the chunk is not its own.
+  group.from = seen == history.chunk.position ? 1 : 0;
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    group.inputs[i] = i >= group.from && i < left ? group.a[i * width] : 0.0f;
+  }
+  SumAbove(history, first, groups, above);
   Window window;
   window.Load(history, seen);
   for (int i = 0; i < groups; ++i) {
-    float now[kGroup];
-#pragma unroll
-    for (int k = 0; k < kGroup; ++k) now[k] = next[k];
-    a += kGroup * width;
-    if (i + 1 < groups) LoadGroup(a, 0, left - kGroup, width, next);
-    if (from == 0 && left >= kGroup) {
-      WalkFrom<true, 0>(taps, now, above[i][lane], 0, kGroup, width, &window,
-                        c);
+    group.stop = min(left, kGroup);
+    group.next = i + 1 < groups ? min(left - kGroup, kGroup) : 0;
+    if (group.from == 0 && group.stop == kGroup &&
+        (group.next == 0 || group.next == kGroup)) {
+      WalkFrom<true, 0>(taps, above[i][lane], &group, &window);
     } else {
-      WalkFrom<false, 0>(taps, now, above[i][lane], from, left, width, &window,
-                         c);
+      WalkFrom<false, 0>(taps, above[i][lane], &group, &window);
     }
-    from = 0;
+    group.from = 0;
     left -= kGroup;
-    c += kGroup * width;
+    group.a += kGroup * width;
+    group.c += kGroup * width;
   }
 }
 
@@ -328,12 +337,12 @@ __device__ void FinishChunk(const History& history, int64_t first_group,
 // Blocks along z: the runs, then kFinishBlocks.
 __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
     WalkRuns(const __grid_constant__ HierarchicalConvolution op,
-             const Chunk* chunks, int first_chunk, int run_blocks,
-             int run_groups, float* scratch) {
+             const Chunk* chunks, int run_blocks, int run_groups,
+             float* scratch) {
   __shared__ float above[kWarps][kMostGroups][kLanes];
   __shared__ LevelRows levels;
   LetLaterStart();
-  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  const int index = static_cast<int>(blockIdx.y);
   const Chunk chunk = chunks[index];
   levels.Fill(op, chunk);
   __syncthreads();
@@ -367,32 +376,33 @@ __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
 }  // namespace
 
 cudaError_t LaunchRuns(const HierarchicalConvolution& op,
-                       const ChunkList& chunks, int32_t first, int32_t count,
-                       const RunLaunch& launch, float* history) {
+                       const ChunkList& chunks, int processors, bool overlap,
+                       float* history, cudaStream_t stream) {
   const unsigned columns = Blocks(op.width, kLanes);
   int64_t groups = 1;
-  for (int32_t i = first; i < first + count; ++i) {
+  for (int32_t i = 0; i < chunks.count; ++i) {
     const Chunk& chunk = chunks.host[i];
     groups = std::max(
         groups, (chunk.position + chunk.rows) / kGroup + 1 - FirstGroup(chunk));
   }
-  const int64_t room = int64_t{kBlocksAtOnce} * launch.processors;
   // The past is read again at the start of a run, so runs are as long as all
   // multiprocessors have some.
+  const int64_t room = int64_t{kBlocksAtOnce} * processors;
   int run_groups = 1;
   unsigned run_blocks = Blocks(groups, kWarps);
   while (run_groups < kMostGroups &&
-         int64_t{columns} * count * (run_blocks + kFinishBlocks) > room) {
+         int64_t{columns} * chunks.count * (run_blocks + kFinishBlocks) >
+             room) {
     ++run_groups;
     run_blocks = Blocks(groups, int64_t{run_groups} * kWarps);
   }
   LaunchShape shape;
-  shape.stream = launch.stream;
-  shape.overlap = launch.overlap;
+  shape.stream = stream;
+  shape.overlap = overlap;
   shape.block = dim3(kWarps * kLanes);
-  shape.grid =
-      dim3(columns, static_cast<unsigned>(count), run_blocks + kFinishBlocks);
-  return Launch(shape, WalkRuns, op, chunks.chunks, first,
+  shape.grid = dim3(columns, static_cast<unsigned>(chunks.count),
+                    run_blocks + kFinishBlocks);
+  return Launch(shape, WalkRuns, op, chunks.chunks,
                 static_cast<int>(run_blocks), run_groups, history);
 }
 
