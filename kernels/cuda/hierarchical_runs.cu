@@ -162,11 +162,10 @@ __device__ void FinishChunk(const History& history, int64_t first_group,
   WriteRings(history, warp, kGroup);
 }
 
-// Blocks along z: the runs, then kFinishBlocks.
+// Blocks along z: kFinishBlocks, then the runs.
 __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
     WalkRuns(const __grid_constant__ HierarchicalConvolution op,
-             const Chunk* chunks, int run_blocks, int run_groups,
-             float* scratch) {
+             const Chunk* chunks, int run_groups, float* scratch) {
   __shared__ float above[kWarps][kMostGroups][kLanes];
   __shared__ LevelRows levels;
   LetLaterStart();
@@ -184,15 +183,16 @@ __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
     return;
   }
   const int64_t first_group = FirstGroup(chunk);
-  if (block >= run_blocks) {
+  if (block < kFinishBlocks) {
     WaitForEarlier();
-    FinishChunk(history, first_group, (block - run_blocks) * kWarps + warp);
+    FinishChunk(history, first_group, block * kWarps + warp);
     return;
   }
   const Taps taps(op, channel);
   WaitForEarlier();
   const int64_t group =
-      first_group + int64_t{block * kWarps + warp} * run_groups;
+      first_group +
+      int64_t{(block - kFinishBlocks) * kWarps + warp} * run_groups;
   // Of the last, the output when all is seen.
   const int64_t stop = history.end() / kGroup + 1;
   if (group >= stop) return;
@@ -229,9 +229,8 @@ cudaError_t LaunchRuns(const HierarchicalConvolution& op,
   shape.overlap = overlap;
   shape.block = dim3(kWarps * kLanes);
   shape.grid = dim3(columns, static_cast<unsigned>(chunks.count),
-                    run_blocks + kFinishBlocks);
-  return Launch(shape, WalkRuns, op, chunks.chunks,
-                static_cast<int>(run_blocks), run_groups, history);
+                    kFinishBlocks + run_blocks);
+  return Launch(shape, WalkRuns, op, chunks.chunks, run_groups, history);
 }
 
 }  // namespace chela::cuda
