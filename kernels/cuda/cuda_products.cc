@@ -112,7 +112,11 @@ absl::Status CudaBackend::MultiplyChunks(const Product& product) {
         Check(LaunchRound(product, range.first_row, range.rows, *left, modern_,
                           stream_),
               "a rounding"));
-    if (const auto ends = EndsOf(product, range.first_row); ends.has_value()) {
+    const auto ends = EndsOf(product, range.first_row);
+    absl::StatusOr<bool> whole = ends.has_value();
+    if (ends.has_value()) whole = large_->Has(product.weight, *ends);
+    if (!whole.ok()) return whole.status();
+    if (*whole) {
       CHELA_RETURN_IF_ERROR(
           large_->Run(product.weight, *left, range.rows, *ends, stream_));
       continue;

@@ -10,10 +10,8 @@
 //      the outputs and the state.
 //
 // Floor: input, output and state, 8 bytes a token and channel. The input is
-// read twice and the history adds an eighth, which the second-level cache
-// keeps if the three take chunks of so many bytes at a time.
-#include <algorithm>
-
+// read twice and the history, a quarter of it, written and read; the
+// second-level cache keeps both for a few thousand tokens.
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/hierarchical_runs.h"
@@ -24,9 +22,8 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kTile = 32;                   // positions of a warp
-constexpr int kTileWarps = 4;               // of a block
-constexpr int64_t kCachedBytes = 20 << 20;  // of inputs
+constexpr int kTile = 32;      // positions of a warp
+constexpr int kTileWarps = 4;  // of a block
 
 // What a warp keeps of its tile: each level's sum with all coarser ones.
 struct TileSums {
@@ -108,26 +105,11 @@ cudaError_t LaunchTiles(const HierarchicalConvolution& op,
 cudaError_t LaunchChunks(const HierarchicalConvolution& op,
                          const ChunkList& chunks, float* history,
                          int processors, bool overlap, cudaStream_t stream) {
-  if (op.base_length != kRunBase) {
-    const cudaError_t error =
-        LaunchHistory(op, chunks, 0, chunks.count, overlap, history, stream);
-    return error != cudaSuccess ? error
-                                : LaunchTiles(op, chunks, history, stream);
-  }
-  const int64_t chunk_bytes = int64_t{chunks.longest} * op.width * 4;
-  const auto at_once = static_cast<int32_t>(
-      std::clamp<int64_t>(kCachedBytes / chunk_bytes, 1, chunks.count));
-  const RunLaunch launch = {
-      .processors = processors, .overlap = overlap, .stream = stream};
-  for (int32_t first = 0; first < chunks.count; first += at_once) {
-    const int32_t count = std::min(at_once, chunks.count - first);
-    cudaError_t error =
-        LaunchHistory(op, chunks, first, count, overlap, history, stream);
-    if (error != cudaSuccess) return error;
-    error = LaunchRuns(op, chunks, first, count, launch, history);
-    if (error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
+  const cudaError_t error = LaunchHistory(op, chunks, overlap, history, stream);
+  if (error != cudaSuccess) return error;
+  return op.base_length == kRunBase
+             ? LaunchRuns(op, chunks, processors, overlap, history, stream)
+             : LaunchTiles(op, chunks, history, stream);
 }
 
 }  // namespace chela::cuda

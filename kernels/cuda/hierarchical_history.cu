@@ -38,11 +38,36 @@ __device__ __forceinline__ void Keep(const History& history, int level,
   }
 }
 
-// Blocks of kPiece inputs; the last one's mean.
-__device__ __forceinline__ float MeanOfPiece(const History& history,
-                                             int64_t begin, bool in_width) {
+// Levels kLevel to kStop of what begins at a position, from 2 kCount blocks of
+// the level below; `fine`: keeps those that runs make again, too. Of the last
+// level there is one, the first of `blocks`.
+template <int kLevel, int kStop, int kCount>
+__device__ __forceinline__ void MakeLevels(const History& history,
+                                           int64_t begin, bool in_width,
+                                           bool fine, float* blocks) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    blocks[i] = Mean(blocks[2 * i], blocks[2 * i + 1]);
+  }
+  if (in_width && kLevel <= history.op.levels &&
+      (fine || kLevel >= kRunLevels)) {
+    Keep<kCount>(history, kLevel, begin >> kLevel, blocks);
+  }
+  if constexpr (kLevel < kStop) {
+    MakeLevels<kLevel + 1, kStop, kCount / 2>(history, begin, in_width, fine,
+                                              blocks);
+  }
+}
+
+// Every block inside a span of the absolute grid that began in the chunk.
+__device__ __forceinline__ void MakeSpan(const History& history, int64_t begin,
+                                         bool in_width) {
+  __shared__ float pieces[kWarps][kLanes];
   const HierarchicalConvolution& op = history.op;
-  const int64_t row = begin - history.chunk.position;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int64_t own = begin + warp * kPiece;
+  const int64_t row = own - history.chunk.position;
   const float* const a =
       op.a + (history.chunk.first_row + row) * op.width + history.channel;
   float blocks[kPiece];
@@ -58,51 +83,16 @@ __device__ __forceinline__ float MeanOfPiece(const History& history,
     }
   }
   const bool fine = op.base_length != kRunBase ||
-                    begin < history.FineKeptBefore() ||
-                    begin + kPiece > history.FineKeptFrom();
-#pragma unroll
-  for (int level = 1; level <= kPieceLevels; ++level) {
-#pragma unroll
-    for (int i = 0; i < kPiece >> level; ++i) {
-      blocks[i] = Mean(blocks[2 * i], blocks[2 * i + 1]);
-    }
-    if (!in_width || level > op.levels) continue;
-    if (level < kRunLevels && !fine) continue;
-    const int64_t block = begin >> level;
-    if (level == 1) Keep<kPiece / 2>(history, level, block, blocks);
-    if (level == 2) Keep<kPiece / 4>(history, level, block, blocks);
-    if (level == 3) Keep<kPiece / 8>(history, level, block, blocks);
-    if (level == 4) Keep<kPiece / 16>(history, level, block, blocks);
-    if (level == 5) Keep<kPiece / 32>(history, level, block, blocks);
-  }
-  return blocks[0];
-}
-
-// Every block inside a span of the absolute grid that began in the chunk.
-__device__ __forceinline__ void MakeSpan(const History& history, int64_t begin,
-                                         bool in_width) {
-  __shared__ float pieces[kWarps][kLanes];
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  pieces[warp][lane] = MeanOfPiece(history, begin + warp * kPiece, in_width);
+                    own < history.FineKeptBefore() ||
+                    own + kPiece > history.FineKeptFrom();
+  MakeLevels<1, kPieceLevels, kPiece / 2>(history, own, in_width, fine, blocks);
+  pieces[warp][lane] = blocks[0];
   __syncthreads();
   if (warp > 0) return;
-  float blocks[kWarps];
 #pragma unroll
   for (int i = 0; i < kWarps; ++i) blocks[i] = pieces[i][lane];
-#pragma unroll
-  for (int level = kPieceLevels + 1; level <= kSpanLevels; ++level) {
-#pragma unroll
-    for (int i = 0; i < kSpan >> level; ++i) {
-      blocks[i] = Mean(blocks[2 * i], blocks[2 * i + 1]);
-    }
-    if (!in_width || level > history.op.levels) continue;
-    const int64_t block = begin >> level;
-    if (level == 6) Keep<8>(history, level, block, blocks);
-    if (level == 7) Keep<4>(history, level, block, blocks);
-    if (level == 8) Keep<2>(history, level, block, blocks);
-    if (level == 9) Keep<1>(history, level, block, blocks);
-  }
+  MakeLevels<kPieceLevels + 1, kSpanLevels, kWarps / 2>(history, begin,
+                                                        in_width, true, blocks);
 }
 
 // The last B inputs and blocks of each level before a chunk, by how many they
@@ -181,17 +171,14 @@ __device__ __forceinline__ void MakePast(const History& history, bool shared,
   }
 }
 
-// Blocks along z: the past, then the spans. What it writes is touched by no
-// kernel of the op's earlier chunks, so it waits for those only at its end, and
-// what waits for it waits for them, too.
+// Blocks along z: the past, then the spans.
 __global__ void __launch_bounds__(kWarps* kLanes, 2)
     MakeHistory(const __grid_constant__ HierarchicalConvolution op,
-                const Chunk* chunks, int first_chunk, bool shared,
-                float* scratch) {
+                const Chunk* chunks, bool shared, float* scratch) {
   __shared__ LevelRows levels;
   LetLaterStart();
-  if (first_chunk == 0) WaitForEarlier();
-  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  WaitForEarlier();
+  const int index = static_cast<int>(blockIdx.y);
   const Chunk chunk = chunks[index];
   levels.Fill(op, chunk);
   __syncthreads();
@@ -206,7 +193,6 @@ __global__ void __launch_bounds__(kWarps* kLanes, 2)
         ((chunk.position >> kSpanLevels) + blockIdx.z - 1) * kSpan;
     if (begin < history.end()) MakeSpan(history, begin, in_width);
   }
-  if (first_chunk > 0) WaitForEarlier();
 }
 
 // The blocks of a level that began before the chunk and end inside, and those
@@ -231,11 +217,11 @@ struct LateBlocks {
 // Level after level, since each is made of the one below.
 __global__ void __launch_bounds__(kWarps* kLanes)
     MakeLateBlocks(const __grid_constant__ HierarchicalConvolution op,
-                   const Chunk* chunks, int first_chunk, float* scratch) {
+                   const Chunk* chunks, float* scratch) {
   __shared__ LevelRows levels;
   LetLaterStart();
   WaitForEarlier();
-  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  const int index = static_cast<int>(blockIdx.y);
   const Chunk chunk = chunks[index];
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const int channel = static_cast<int>(blockIdx.x) * kLanes +
@@ -258,11 +244,11 @@ __global__ void __launch_bounds__(kWarps* kLanes)
 }
 
 // Most steps have none.
-bool HaveLateBlocks(const HierarchicalConvolution& op, const Chunk* chunks,
-                    int32_t count) {
-  for (int32_t i = 0; i < count; ++i) {
+bool HaveLateBlocks(const HierarchicalConvolution& op,
+                    const ChunkList& chunks) {
+  for (int32_t i = 0; i < chunks.count; ++i) {
     for (int level = 1; level <= op.levels; ++level) {
-      const LateBlocks late(op, chunks[i], level);
+      const LateBlocks late(op, chunks.host[i], level);
       if (late.first < late.stop) return true;
     }
   }
@@ -277,12 +263,10 @@ int64_t HistoryFloats(const HierarchicalConvolution& op, int64_t rows,
 }
 
 cudaError_t LaunchHistory(const HierarchicalConvolution& op,
-                          const ChunkList& chunks, int32_t first, int32_t count,
-                          bool overlap, float* history, cudaStream_t stream) {
-  const unsigned columns = Blocks(op.width, kLanes);
-  const auto many = static_cast<unsigned>(count);
+                          const ChunkList& chunks, bool overlap, float* history,
+                          cudaStream_t stream) {
   int64_t spans = 1;
-  for (int32_t i = first; i < first + count; ++i) {
+  for (int32_t i = 0; i < chunks.count; ++i) {
     const Chunk& chunk = chunks.host[i];
     spans = std::max(spans, ((chunk.position + chunk.rows - 1) >> kSpanLevels) -
                                 (chunk.position >> kSpanLevels) + 1);
@@ -294,16 +278,16 @@ cudaError_t LaunchHistory(const HierarchicalConvolution& op,
   shape.stream = stream;
   shape.overlap = overlap;
   shape.block = dim3(kWarps * kLanes);
-  shape.grid = dim3(columns, many, static_cast<unsigned>(spans) + 1);
+  shape.grid =
+      dim3(Blocks(op.width, kLanes), static_cast<unsigned>(chunks.count),
+           static_cast<unsigned>(spans) + 1);
   shape.shared_bytes = shared ? static_cast<size_t>(bytes) : 0;
   const cudaError_t error =
-      Launch(shape, MakeHistory, op, chunks.chunks, first, shared, history);
-  if (error != cudaSuccess || !HaveLateBlocks(op, chunks.host + first, count)) {
-    return error;
-  }
-  shape.grid = dim3(columns, many);
+      Launch(shape, MakeHistory, op, chunks.chunks, shared, history);
+  if (error != cudaSuccess || !HaveLateBlocks(op, chunks)) return error;
+  shape.grid.z = 1;
   shape.shared_bytes = 0;
-  return Launch(shape, MakeLateBlocks, op, chunks.chunks, first, history);
+  return Launch(shape, MakeLateBlocks, op, chunks.chunks, history);
 }
 
 }  // namespace chela::cuda

@@ -123,12 +123,11 @@ __device__ __forceinline__ float Mean(float first, float second) {
   return 0.5f * (first + second);
 }
 
-// Makes the histories of `count` chunks, from the one numbered `first` on;
-// those of an op in order. overlap: the device has programmatic dependent
-// launch.
+// Makes the histories of a step's chunks. overlap: the device has programmatic
+// dependent launch.
 cudaError_t LaunchHistory(const HierarchicalConvolution& op,
-                          const ChunkList& chunks, int32_t first, int32_t count,
-                          bool overlap, float* history, cudaStream_t stream);
+                          const ChunkList& chunks, bool overlap, float* history,
+                          cudaStream_t stream);
 
 }  // namespace chela::cuda
 

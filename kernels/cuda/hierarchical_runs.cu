@@ -2,13 +2,14 @@
 // channels of a run of groups and walks it with level 0 to 3 in registers,
 // where they have a constant place. A group's outputs are those that come when
 // 16 g .. 16 g + 15 positions were seen, so that the levels above 3 change only
-// with its first. The positions at a chunk's ends that fill no group have a
+// with its first. Positions of a chunk before its first multiple of 16 have a
 // warp each, which sums all there is to sum.
 #include <algorithm>
 
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/hierarchical_runs.h"
 #include "kernels/cuda/hierarchical_sums.cuh"
+#include "kernels/cuda/hierarchical_window.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace chela::cuda {
@@ -16,8 +17,6 @@ namespace {
 
 constexpr int kLanes = 32;
 constexpr int kWarps = 4;
-constexpr int kGroup = kRunBase;
-constexpr int kHalf = kRunBase / 2;
 constexpr int kMostGroups = 8;  // of a run
 // A warp for each position that the runs leave, and one for the cached sums.
 constexpr int kFinishBlocks = kGroup / kWarps;
@@ -26,161 +25,6 @@ constexpr int kBlocksAtOnce = 4;  // on a multiprocessor
 // The first group whose outputs the runs make.
 __host__ __device__ int64_t FirstGroup(const Chunk& chunk) {
   return (chunk.position + kGroup - 1) / kGroup;
-}
-
-// Taps of a warp's channels. Of levels that the kernel has not they are 0.
-struct Taps {
-  float near[kGroup];
-  float levels[kRunLevels][kHalf];
-  float skip;
-
-  __device__ Taps(const HierarchicalConvolution& op, int channel) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      near[i] = op.taps0[int64_t{i} * op.width + channel];
-    }
-#pragma unroll
-    for (int level = 0; level < kRunLevels; ++level) {
-#pragma unroll
-      for (int m = 0; m < kHalf; ++m) {
-        levels[level][m] =
-            level < op.levels
-                ? op.taps[(int64_t{level} * kHalf + m) * op.width + channel]
-                : 0.0f;
-      }
-    }
-    skip = op.skip[channel];
-  }
-};
-
-// What a run keeps: its last inputs by position mod 16, and of each level the
-// blocks that its sum takes, the oldest first.
-struct Window {
-  float inputs[kGroup];
-  float blocks[kRunLevels][kHalf];
-  float sums[kRunLevels];  // of a level and all coarser ones
-
-  // Before `seen` positions, a multiple of 16, are seen: 16 inputs, then 8
-  // blocks of each level, ever older. The two finest are made of inputs where
-  // those are in the chunk.
-  __device__ __forceinline__ void Load(const History& history, int64_t seen) {
-    const int levels = history.op.levels;
-    const bool fine = seen - 4 * kGroup >= history.chunk.position;
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      blocks[2][i] =
-          levels < 3 ? 0.0f : history.Block(3, (seen >> 3) - kGroup + i);
-    }
-    if (fine) {
-      LoadFine(history, seen);
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      inputs[i] = history.Input(seen - kGroup + i);
-    }
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      blocks[0][i] = history.Block(1, (seen >> 1) - kGroup + i);
-      blocks[1][i] =
-          levels < 2 ? 0.0f : history.Block(2, (seen >> 2) - kGroup + i);
-    }
-  }
-
-  // The levels of the registers that change when kSeen (mod 16) are seen;
-  // `above`: the sum of those above.
-  template <int kSeen>
-  __device__ __forceinline__ void Advance(const Taps& taps, float above) {
-    if constexpr (kSeen % 8 == 0) {
-      Enter(taps, 2, Mean(blocks[1][0], blocks[1][1]), above);
-    }
-    if constexpr (kSeen % 4 == 0) {
-      Enter(taps, 1, Mean(blocks[0][0], blocks[0][1]), sums[2]);
-    }
-    if constexpr (kSeen % 2 == 0) {
-      Enter(taps, 0, Mean(inputs[kSeen], inputs[kSeen + 1]), sums[1]);
-    }
-  }
-
- private:
-  __device__ __forceinline__ void LoadFine(const History& history,
-                                           int64_t seen) {
-    const int64_t width = history.op.width;
-    const float* const a =
-        history.op.a +
-        (history.chunk.first_row + seen - history.chunk.position) * width +
-        history.channel;
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      const float* const four = a + (4 * i - 4 * kGroup) * width;
-      blocks[1][i] = Mean(Mean(four[0], four[width]),
-                          Mean(four[2 * width], four[3 * width]));
-    }
-#pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      const float* const two = a + (2 * i - 2 * kGroup) * width;
-      blocks[0][i] = Mean(two[0], two[width]);
-    }
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) inputs[i] = a[(i - kGroup) * width];
-  }
-  __device__ __forceinline__ void Enter(const Taps& taps, int level,
-                                        float block, float above) {
-    float* const own = blocks[level];
-#pragma unroll
-    for (int i = 0; i + 1 < kHalf; ++i) own[i] = own[i + 1];
-    own[kHalf - 1] = block;
-    float sum = taps.levels[level][0] * block;
-#pragma unroll
-    for (int m = 1; m < kHalf; ++m) {
-      sum = fmaf(taps.levels[level][m], own[kHalf - 1 - m], sum);
-    }
-    sums[level] = sum + above;
-  }
-};
-
-// Level 0 without lag 0 at kNow (position mod 16), in the order of decode.
-template <int kNow>
-__device__ __forceinline__ float SumNear(const Taps& taps,
-                                         const float* inputs) {
-  float sum = 0;
-#pragma unroll
-  for (int residue = 0; residue < kResidues; ++residue) {
-    float near = 0;
-#pragma unroll
-    for (int lag = residue; lag < kGroup; lag += kResidues) {
-      if (lag == 0) continue;
-      // Both begin with a product or a sum alone: x + 0 is x but for the sign
-      // of a 0, which the sum of the levels, never -0, takes away.
-      const float input = inputs[(kNow - lag + kGroup) % kGroup];
-      near = lag < kResidues || residue == 0
-                 ? taps.near[lag] * input
-                 : fmaf(taps.near[lag], input, near);
-    }
-    sum = residue == 0 ? near : sum + near;
-  }
-  return sum;
-}
-
-// Outputs kSeen and those after it of a group whose inputs are `next`; those
-// that are not kWhole have the outputs [from, stop) only.
-template <bool kWhole, int kSeen>
-__device__ __forceinline__ void WalkFrom(const Taps& taps, const float* next,
-                                         float above, int from, int stop,
-                                         int64_t width, Window* window,
-                                         float* c) {
-  if constexpr (kSeen < kGroup) {
-    constexpr int kNow = (kSeen + kGroup - 1) % kGroup;
-    const float a = next[kSeen];
-    if (kWhole || kSeen >= from) window->inputs[kNow] = a;
-    window->Advance<kSeen>(taps, above);
-    float sum = SumNear<kNow>(taps, window->inputs) + window->sums[0];
-    sum = fmaf(taps.near[0], a, sum);
-    sum = fmaf(taps.skip, a, sum);
-    if (kWhole || (kSeen >= from && kSeen < stop)) c[kSeen * width] = sum;
-    WalkFrom<kWhole, kSeen + 1>(taps, next, above, from, stop, width, window,
-                                c);
-  }
 }
 
 // What the sums of a level above those in registers take in a run.
@@ -210,6 +54,10 @@ struct Coarse {
   __device__ __forceinline__ void AddTo(int level, int64_t group, int groups,
                                         float (*above)[kLanes]) const {
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    const int64_t period = int64_t{1} << (level - 4);  // in groups
+    const int step = static_cast<int>(min(period, int64_t{kMostGroups}));
+    int until = static_cast<int>(
+        min(period - (group & (period - 1)), int64_t{kMostGroups}));
     int at = 0;
 #pragma unroll
     for (int i = 0; i < kMostGroups; ++i) {
@@ -219,9 +67,10 @@ struct Coarse {
       for (int m = 1; m < kHalf; ++m) {
         sum = fmaf(taps[m], blocks[i + kHalf - 1 - m], sum);
       }
-      for (; at < groups && ((group + at) >> (level - 4)) - first == i; ++at) {
+      for (; at < min(until, groups); ++at) {
         above[at][lane] = sum + above[at][lane];
       }
+      until += step;
     }
   }
 };
@@ -241,56 +90,44 @@ __device__ __forceinline__ void SumAbove(const History& history, int64_t group,
   }
 }
 
-// The inputs of the group from `seen` on, of those that are in [from, stop).
-__device__ __forceinline__ void LoadGroup(const float* a, int from, int stop,
-                                          int64_t width, float* inputs) {
-  if (from == 0 && stop >= kGroup) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) inputs[i] = a[i * width];
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
-    inputs[i] = i >= from && i < stop ? a[i * width] : 0.0f;
-  }
-}
-
-__device__ void WalkRun(const History& history, const Taps& taps, int64_t group,
-                        int groups, float (*above)[kLanes]) {
+__device__ __forceinline__ void WalkRun(const History& history,
+                                        const Taps& taps, int64_t first,
+                                        int groups, float (*above)[kLanes]) {
   const HierarchicalConvolution& op = history.op;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t width = op.width;
-  const int64_t seen = group * kGroup;
+  const int64_t seen = first * kGroup;
   const int64_t offset =
       (history.chunk.first_row + seen - 1 - history.chunk.position) * width +
       history.channel;
-  const float* a = op.a + offset;
-  float* c = op.c + offset;
-  // The first output of a group that begins with the chunk is not its own.
-  int from = seen == history.chunk.position ? 1 : 0;
   int left = static_cast<int>(
       min(history.end() + 1 - seen, int64_t{kMostGroups + 1} * kGroup));
-  SumAbove(history, group, groups, above);
-  float next[kGroup];
-  LoadGroup(a, from, left, width, next);
+  Group group;
+  group.a = op.a + offset;
+  group.c = op.c + offset;
+  group.width = width;
+  // The first output of a group that begins with the chunk is not its own.
+  group.from = seen == history.chunk.position ? 1 : 0;
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    group.inputs[i] = i >= group.from && i < left ? group.a[i * width] : 0.0f;
+  }
+  SumAbove(history, first, groups, above);
   Window window;
   window.Load(history, seen);
   for (int i = 0; i < groups; ++i) {
-    float now[kGroup];
-#pragma unroll
-    for (int k = 0; k < kGroup; ++k) now[k] = next[k];
-    a += kGroup * width;
-    if (i + 1 < groups) LoadGroup(a, 0, left - kGroup, width, next);
-    if (from == 0 && left >= kGroup) {
-      WalkFrom<true, 0>(taps, now, above[i][lane], 0, kGroup, width, &window,
-                        c);
+    group.stop = min(left, kGroup);
+    group.next = i + 1 < groups ? min(left - kGroup, kGroup) : 0;
+    if (group.from == 0 && group.stop == kGroup &&
+        (group.next == 0 || group.next == kGroup)) {
+      WalkFrom<true, 0>(taps, above[i][lane], &group, &window);
     } else {
-      WalkFrom<false, 0>(taps, now, above[i][lane], from, left, width, &window,
-                         c);
+      WalkFrom<false, 0>(taps, above[i][lane], &group, &window);
     }
-    from = 0;
+    group.from = 0;
     left -= kGroup;
-    c += kGroup * width;
+    group.a += kGroup * width;
+    group.c += kGroup * width;
   }
 }
 
@@ -325,15 +162,14 @@ __device__ void FinishChunk(const History& history, int64_t first_group,
   WriteRings(history, warp, kGroup);
 }
 
-// Blocks along z: the runs, then kFinishBlocks.
+// Blocks along z: kFinishBlocks, then the runs.
 __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
     WalkRuns(const __grid_constant__ HierarchicalConvolution op,
-             const Chunk* chunks, int first_chunk, int run_blocks,
-             int run_groups, float* scratch) {
+             const Chunk* chunks, int run_groups, float* scratch) {
   __shared__ float above[kWarps][kMostGroups][kLanes];
   __shared__ LevelRows levels;
   LetLaterStart();
-  const int index = first_chunk + static_cast<int>(blockIdx.y);
+  const int index = static_cast<int>(blockIdx.y);
   const Chunk chunk = chunks[index];
   levels.Fill(op, chunk);
   __syncthreads();
@@ -347,15 +183,16 @@ __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
     return;
   }
   const int64_t first_group = FirstGroup(chunk);
-  if (block >= run_blocks) {
+  if (block < kFinishBlocks) {
     WaitForEarlier();
-    FinishChunk(history, first_group, (block - run_blocks) * kWarps + warp);
+    FinishChunk(history, first_group, block * kWarps + warp);
     return;
   }
   const Taps taps(op, channel);
   WaitForEarlier();
   const int64_t group =
-      first_group + int64_t{block * kWarps + warp} * run_groups;
+      first_group +
+      int64_t{(block - kFinishBlocks) * kWarps + warp} * run_groups;
   // Of the last, the output when all is seen.
   const int64_t stop = history.end() / kGroup + 1;
   if (group >= stop) return;
@@ -367,33 +204,33 @@ __global__ void __launch_bounds__(kWarps* kLanes, kBlocksAtOnce)
 }  // namespace
 
 cudaError_t LaunchRuns(const HierarchicalConvolution& op,
-                       const ChunkList& chunks, int32_t first, int32_t count,
-                       const RunLaunch& launch, float* history) {
+                       const ChunkList& chunks, int processors, bool overlap,
+                       float* history, cudaStream_t stream) {
   const unsigned columns = Blocks(op.width, kLanes);
   int64_t groups = 1;
-  for (int32_t i = first; i < first + count; ++i) {
+  for (int32_t i = 0; i < chunks.count; ++i) {
     const Chunk& chunk = chunks.host[i];
     groups = std::max(
         groups, (chunk.position + chunk.rows) / kGroup + 1 - FirstGroup(chunk));
   }
-  const int64_t room = int64_t{kBlocksAtOnce} * launch.processors;
   // The past is read again at the start of a run, so runs are as long as all
   // multiprocessors have some.
+  const int64_t room = int64_t{kBlocksAtOnce} * processors;
   int run_groups = 1;
   unsigned run_blocks = Blocks(groups, kWarps);
   while (run_groups < kMostGroups &&
-         int64_t{columns} * count * (run_blocks + kFinishBlocks) > room) {
+         int64_t{columns} * chunks.count * (run_blocks + kFinishBlocks) >
+             room) {
     ++run_groups;
     run_blocks = Blocks(groups, int64_t{run_groups} * kWarps);
   }
   LaunchShape shape;
-  shape.stream = launch.stream;
-  shape.overlap = launch.overlap;
+  shape.stream = stream;
+  shape.overlap = overlap;
   shape.block = dim3(kWarps * kLanes);
-  shape.grid =
-      dim3(columns, static_cast<unsigned>(count), run_blocks + kFinishBlocks);
-  return Launch(shape, WalkRuns, op, chunks.chunks, first,
-                static_cast<int>(run_blocks), run_groups, history);
+  shape.grid = dim3(columns, static_cast<unsigned>(chunks.count),
+                    kFinishBlocks + run_blocks);
+  return Launch(shape, WalkRuns, op, chunks.chunks, run_groups, history);
 }
 
 }  // namespace chela::cuda

@@ -10,17 +10,11 @@
 
 namespace chela::cuda {
 
-struct RunLaunch {
-  int processors = 1;
-  bool overlap = false;  // the device has programmatic dependent launch
-  cudaStream_t stream = nullptr;
-};
-
-// The outputs and states of `count` chunks of base length kRunBase, from the
-// one numbered `first` on, whose histories are made.
+// The outputs and states of chunks of base length kRunBase whose histories are
+// made. overlap: the device has programmatic dependent launch.
 cudaError_t LaunchRuns(const HierarchicalConvolution& op,
-                       const ChunkList& chunks, int32_t first, int32_t count,
-                       const RunLaunch& launch, float* history);
+                       const ChunkList& chunks, int processors, bool overlap,
+                       float* history, cudaStream_t stream);
 
 }  // namespace chela::cuda
 

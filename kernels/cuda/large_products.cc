@@ -130,7 +130,7 @@ LargeProducts::~LargeProducts() {
   if (handle_ != nullptr) cublasLtDestroy(handle_);
 }
 
-absl::StatusOr<cublasLtMatmulAlgo_t> LargeProducts::AlgorithmFor(
+absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> LargeProducts::AlgorithmFor(
     const WeightView& weight, const Ends& ends) {
   const Shape shape(weight.dtype, weight.rows, weight.stride,
                     ends.bias != nullptr, ends.residual != nullptr);
@@ -145,25 +145,40 @@ absl::StatusOr<cublasLtMatmulAlgo_t> LargeProducts::AlgorithmFor(
   const std::string doing =
       absl::StrCat("choose an algorithm for a weight of [", weight.rows, ", ",
                    weight.cols, "]");
-  CHELA_RETURN_IF_ERROR(CublasStatus(
-      cublasLtMatmulAlgoGetHeuristic(
-          handle_, matmul.operation(), matmul.weight(), matmul.left(),
-          matmul.sums(), matmul.sums(), preference.get(), 1, &result, &found),
-      doing));
-  if (found == 0) {
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle_, matmul.operation(), matmul.weight(), matmul.left(),
+      matmul.sums(), matmul.sums(), preference.get(), 1, &result, &found);
+  if (status != CUBLAS_STATUS_NOT_SUPPORTED) {
+    CHELA_RETURN_IF_ERROR(CublasStatus(status, doing));
+  }
+  const bool any = status == CUBLAS_STATUS_SUCCESS && found > 0;
+  if (!any && ends.bias == nullptr && ends.residual == nullptr) {
     return absl::InternalError(
         absl::StrCat("cuBLAS could not ", doing, ": it has none"));
   }
-  algorithms_.emplace(shape, result.algo);
-  return result.algo;
+  const std::optional<cublasLtMatmulAlgo_t> chosen =
+      any ? std::optional(result.algo) : std::nullopt;
+  algorithms_.emplace(shape, chosen);
+  return chosen;
+}
+
+absl::StatusOr<bool> LargeProducts::Has(const WeightView& weight,
+                                        const Ends& ends) {
+  const absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> algorithm =
+      AlgorithmFor(weight, ends);
+  if (!algorithm.ok()) return algorithm.status();
+  return algorithm->has_value();
 }
 
 absl::Status LargeProducts::Run(const WeightView& weight, const void* left,
                                 int32_t rows, const Ends& ends,
                                 cudaStream_t stream) {
-  const absl::StatusOr<cublasLtMatmulAlgo_t> algorithm =
+  const absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> algorithm =
       AlgorithmFor(weight, ends);
   if (!algorithm.ok()) return algorithm.status();
+  if (!algorithm->has_value()) {
+    return absl::InternalError("multiply: ends that cuBLAS has not");
+  }
   Matmul matmul;
   CHELA_RETURN_IF_ERROR(matmul.Init(weight, rows, ends.bias));
   const float one = 1.0f;
@@ -173,7 +188,7 @@ absl::Status LargeProducts::Run(const WeightView& weight, const void* left,
   return CublasStatus(
       cublasLtMatmul(handle_, matmul.operation(), &one, weight.data,
                      matmul.weight(), left, matmul.left(), &beta, added,
-                     matmul.sums(), ends.out, matmul.sums(), &*algorithm,
+                     matmul.sums(), ends.out, matmul.sums(), &**algorithm,
                      workspace_.data(), kWorkspaceBytes, stream),
       absl::StrCat("multiply ", rows, " rows by a weight of [", weight.rows,
                    ", ", weight.cols, "]"));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <tuple>
 
 #include "absl/status/status.h"
@@ -35,6 +36,9 @@ class LargeProducts {
   ~LargeProducts();
   LargeProducts(const LargeProducts&) = delete;
 
+  // Whether cuBLASLt has an algorithm for these ends; it always has for none.
+  absl::StatusOr<bool> Has(const WeightView& weight, const Ends& ends);
+
   // left: [rows, weight.stride].
   absl::Status Run(const WeightView& weight, const void* left, int32_t rows,
                    const Ends& ends, cudaStream_t stream);
@@ -43,12 +47,12 @@ class LargeProducts {
   // Type, rows, stride, whether a bias is added, whether a residual is.
   using Shape = std::tuple<DType, int32_t, int32_t, bool, bool>;
   LargeProducts() = default;
-  absl::StatusOr<cublasLtMatmulAlgo_t> AlgorithmFor(const WeightView& weight,
-                                                    const Ends& ends);
+  absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> AlgorithmFor(
+      const WeightView& weight, const Ends& ends);
 
   cublasLtHandle_t handle_ = nullptr;
   DeviceBuffer workspace_;
-  std::map<Shape, cublasLtMatmulAlgo_t> algorithms_;
+  std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };
 
 }  // namespace chela::cuda

@@ -1,6 +1,7 @@
 #include "tests/reference/hierarchical_convolution.h"
 
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -111,17 +112,22 @@ TEST_P(HierarchicalConvolutionTest, SplitsOfALongPromptGiveTheSameBits) {
 
 TEST_P(HierarchicalConvolutionTest, LongChunksGiveTheSameBitsAtManyLevels) {
   // Blocks wider than what a GPU sums at once, begun before and inside a chunk.
-  const auto kernel = RandomKernel(5, 4, 8);
-  const int32_t tokens = 2 * Length(kernel) + 331;
-  const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
-  Rig rig(backend(), kernel, 1);
-  const auto want = rig.RunSequence(0, a, {1});
-  const auto state = rig.ReadSlot(0);
-  for (const std::vector<int32_t>& sizes :
-       std::vector<std::vector<int32_t>>{{tokens}, {256}, {777, 2, 1024}}) {
-    SCOPED_TRACE(::testing::PrintToString(sizes));
-    ExpectSameBits(rig.RunSequence(0, a, sizes), want);
-    ExpectSameBits(rig.ReadSlot(0), state);
+  for (const auto& [base_length, levels, tokens] :
+       std::vector<std::tuple<int32_t, int32_t, int32_t>>{
+           {4, 8, 2 * (4 << 8) + 331}, {16, 10, 9'001}}) {
+    SCOPED_TRACE(::testing::Message()
+                 << "B " << base_length << " S " << levels);
+    const auto kernel = RandomKernel(5, base_length, levels);
+    const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
+    Rig rig(backend(), kernel, 1);
+    const auto want = rig.RunSequence(0, a, {1});
+    const auto state = rig.ReadSlot(0);
+    for (const std::vector<int32_t>& sizes : std::vector<std::vector<int32_t>>{
+             {tokens}, {256}, {777, 2, 1024}, {8'200, 3}}) {
+      SCOPED_TRACE(::testing::PrintToString(sizes));
+      ExpectSameBits(rig.RunSequence(0, a, sizes), want);
+      ExpectSameBits(rig.ReadSlot(0), state);
+    }
   }
 }
 

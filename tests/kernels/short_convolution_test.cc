@@ -119,7 +119,7 @@ using ShortConvolutionTest = KernelTest;
 TEST_P(ShortConvolutionTest, MatchesTheReference) {
   for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
     for (const int32_t width : {1, 7, 33, 64}) {
-      for (const int32_t taps : {1, 2, 4, 7}) {
+      for (const int32_t taps : {1, 2, 4, 7, 9, 12}) {
         SCOPED_TRACE(::testing::Message() << width << " x " << taps);
         const Stage stage(width, taps, kind);
         const std::vector<float> x = stage.Sequence(11, 9);
@@ -140,7 +140,7 @@ TEST_P(ShortConvolutionTest, MatchesTheReference) {
 }
 
 TEST_P(ShortConvolutionTest, GivesTheSameBitsHoweverAPromptIsSplit) {
-  for (const int32_t taps : {1, 2, 5, 7}) {
+  for (const int32_t taps : {1, 2, 5, 7, 9, 12}) {
     SCOPED_TRACE(taps);
     const Stage stage(37, taps, NormKind::kRms);
     const std::vector<float> x = stage.Sequence(40, 9);
