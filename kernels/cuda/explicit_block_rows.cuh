@@ -78,26 +78,45 @@ __device__ __forceinline__ void StoreRow(const FourChannels& x, float* to,
   }
 }
 
-// The state's row of a token relative to the chunk's first one.
-__device__ __forceinline__ float* StateRow(const Work& work, int row) {
-  return work.state +
-         (static_cast<int>(work.first + row) & work.mask) * work.stride;
+// Where this thread's first row of a block stands; the next one is
+// kPartThreads rows on. A block's rows of the state stand together.
+struct RowPlace {
+  int row = 0;  // relative to the chunk's first token
+  float* state = nullptr;
+};
+__device__ __forceinline__ RowPlace PlaceOfRows(const Work& work, int first) {
+  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+  const int in_ring = static_cast<int>(work.first + first) & work.mask;
+  return {first + thread, work.state + (in_ring + thread) * work.stride};
+}
+__device__ __forceinline__ int64_t TokenOffset(const Work& work, int row) {
+  return int64_t{min(max(row, 0), work.end - 1)} * work.width;
 }
 
-// Rows first .. of a block, a plane a channel.
+// The rows of a block of inputs from `first` on. Every load has an address that
+// may be read, so that they are all in flight at once; what is not there is 0.
 template <bool kWide>
-__device__ __forceinline__ void StageInputs(const Work& work, int first,
-                                            PartMemory& memory) {
-  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
-  FourChannels x[kRowsAThread];
+__device__ __forceinline__ void LoadInputs(const Work& work, int first,
+                                           FourChannels (&x)[kRowsAThread]) {
+  const RowPlace place = PlaceOfRows(work, first);
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = first + u * kPartThreads + thread;
-    if (row < work.origin || row >= work.end) continue;
-    const float* const from =
-        row < 0 ? StateRow(work, row) : work.a + int64_t{row} * work.width;
+    const int row = place.row + u * kPartThreads;
+    const float* const from = row < 0
+                                  ? place.state + u * kPartThreads * work.stride
+                                  : work.a + TokenOffset(work, row);
     x[u] = LoadRow<kWide>(from, work.channels);
   }
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int row = place.row + u * kPartThreads;
+    if (row < work.origin || row >= work.end) x[u] = FourChannels();
+  }
+}
+// Into the planes, one a channel.
+__device__ __forceinline__ void StageInputs(
+    const FourChannels (&x)[kRowsAThread], PartMemory& memory) {
+  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
   PartBarrier();
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
@@ -113,58 +132,80 @@ __device__ __forceinline__ void StageInputs(const Work& work, int first,
 // Which outputs of a block a sum of products is for.
 struct Outputs {
   int first = 0;  // row 0 of the block, relative to the chunk's first token
-  int from = 0;   // rows [from, to) of that time
-  int to = 0;
   // An earlier batch has added to them; if none has, their inputs go into the
   // state as well.
   bool begun = false;
 };
 
-// Adds the planes to c in the chunk, to the state beyond.
-template <bool kWide>
-__device__ __forceinline__ void AddOutputs(const Work& work,
-                                           const Outputs& outputs,
-                                           const PartMemory& memory) {
-  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+// What the outputs are added to, and the inputs of those that begin.
+struct OutputRows {
   FourChannels sums[kRowsAThread];
   FourChannels inputs[kRowsAThread];
+};
+template <bool kWide>
+__device__ __forceinline__ void LoadOutputs(const Work& work,
+                                            const Outputs& outputs,
+                                            OutputRows* rows) {
+  const RowPlace place = PlaceOfRows(work, outputs.first);
+  if (!outputs.begun && outputs.first < work.end) {
 #pragma unroll
-  for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = outputs.first + u * kPartThreads + thread;
-    if (row < outputs.from || row >= outputs.to) continue;
-    if (outputs.begun && row < work.end) {
-      sums[u] =
-          LoadRow<kWide>(work.c + int64_t{row} * work.width, work.channels);
-    } else if (outputs.begun || row < work.untouched) {
-      sums[u] = LoadRow<kWide>(StateRow(work, row), work.channels);
-    }
-    if (!outputs.begun && row < work.end) {
-      inputs[u] =
-          LoadRow<kWide>(work.a + int64_t{row} * work.width, work.channels);
+    for (int u = 0; u < kRowsAThread; ++u) {
+      const int row = place.row + u * kPartThreads;
+      rows->inputs[u] =
+          LoadRow<kWide>(work.a + TokenOffset(work, row), work.channels);
     }
   }
+  if (!outputs.begun && outputs.first >= work.untouched) return;
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int row = place.row + u * kPartThreads;
+    const float* const from =
+        outputs.begun && row < work.end
+            ? work.c + TokenOffset(work, row)
+            : place.state + u * kPartThreads * work.stride;
+    rows->sums[u] = LoadRow<kWide>(from, work.channels);
+    if (!outputs.begun && row >= work.untouched) {
+      rows->sums[u] = FourChannels();
+    }
+  }
+}
+
+// Adds the planes to them: to c in the chunk, to the state beyond.
+template <bool kWide>
+__device__ __forceinline__ void StoreOutputs(const Work& work,
+                                             const Outputs& outputs,
+                                             const OutputRows& rows,
+                                             const PartMemory& memory) {
+  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+  const RowPlace place = PlaceOfRows(work, outputs.first);
   const FourChannels skip = LoadRow<kWide>(work.skip, work.channels);
   PartBarrier();
+  FourChannels y[kRowsAThread];
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = outputs.first + u * kPartThreads + thread;
-    if (row < outputs.from || row >= outputs.to) continue;
-    if (!outputs.begun) AddProduct(skip, inputs[u], &sums[u]);
-    FourChannels y;
-    const int place = PlaceOf(u * kPartThreads + thread);
+    const int at = PlaceOf(u * kPartThreads + thread);
 #pragma unroll
-    for (int i = 0; i < kPartChannels; ++i) y.v[i] = memory.planes[i][place];
-    Add(sums[u], &y);
-    if (row >= work.end) {
-      StoreRow<kWide>(y, StateRow(work, row), work.channels);
-      continue;
-    }
-    StoreRow<kWide>(y, work.c + int64_t{row} * work.width, work.channels);
-    if (!outputs.begun) {
-      StoreRow<kWide>(inputs[u], StateRow(work, row), work.channels);
-    }
+    for (int i = 0; i < kPartChannels; ++i) y[u].v[i] = memory.planes[i][at];
   }
   PartBarrier();
+#pragma unroll
+  for (int u = 0; u < kRowsAThread; ++u) {
+    const int row = place.row + u * kPartThreads;
+    const bool beyond = row >= work.end;
+    const bool begins = !outputs.begun && !beyond;
+    FourChannels sum = rows.sums[u];
+    if (begins) AddProduct(skip, rows.inputs[u], &sum);
+    Add(sum, &y[u]);
+    if (row < 0) continue;
+    if (!beyond) {
+      StoreRow<kWide>(y[u], work.c + int64_t{row} * work.width, work.channels);
+    }
+    if (begins) y[u] = rows.inputs[u];
+    if (beyond || begins) {
+      StoreRow<kWide>(y[u], place.state + u * kPartThreads * work.stride,
+                      work.channels);
+    }
+  }
 }
 
 __device__ __forceinline__ Work WorkOf(const ExplicitConvolution& op,
