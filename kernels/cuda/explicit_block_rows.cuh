@@ -8,20 +8,24 @@
 
 namespace chela::cuda {
 
-// A warp has one channel. Four warps have four channels of one chunk, a part,
-// and move their rows together, 16 bytes at a time. Two parts, of two chunks,
-// share a block, so that the second finds the spectra in the first-level cache.
-inline constexpr int kPartChannels = 4;
+// A warp has one channel. Eight warps have eight channels of one chunk, a part,
+// and move their rows together, a sector of 32 bytes a row: a thread has four
+// of the channels of every kRowStep-th row.
+inline constexpr int kPartChannels = 8;
 inline constexpr int kPartThreads = 32 * kPartChannels;
-inline constexpr int kMostParts = 2;  // of a block
-inline constexpr int kRowsAThread = kBlock / kPartThreads;
+inline constexpr int kRowThreads = 2;  // that move a row
+inline constexpr int kRowChannels = kPartChannels / kRowThreads;
+inline constexpr int kRowStep = kPartThreads / kRowThreads;
+inline constexpr int kRowsAThread = kBlock / kRowStep;
 // Transformed inputs that outputs find, one more in registers.
 inline constexpr int kStored = 3;
 inline constexpr int kBatch = kStored + 1;
 
 struct PartMemory {
   float4 spectra[kPartChannels][kStored][kBlock / 2];  // each thread its own
-  float planes[kPartChannels][kPlane];
+  // Planes four apart meet other banks: the two halves of a row go there at
+  // once.
+  float planes[kPartChannels][kPlane + 4];
 };
 
 // What the threads of one part share.
@@ -42,24 +46,17 @@ struct Work {
   int64_t first = 0;  // tau of that token
 };
 
-__device__ __forceinline__ void PartBarrier() {
-  asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) /
-                                                kPartThreads),
-               "n"(kPartThreads)
-               : "memory");
-}
-
-using FourChannels = Channels<kPartChannels>;
+using FourChannels = Channels<kRowChannels>;
 
 template <bool kWide>
 __device__ __forceinline__ FourChannels LoadRow(const float* from,
                                                 int channels) {
   FourChannels out;
   if constexpr (kWide) {
-    out = LoadFresh<kPartChannels>(from);
+    out = LoadFresh<kRowChannels>(from);
   } else {
 #pragma unroll
-    for (int i = 0; i < kPartChannels; ++i) {
+    for (int i = 0; i < kRowChannels; ++i) {
       if (i < channels) out.v[i] = __ldcg(from + i);
     }
   }
@@ -72,7 +69,7 @@ __device__ __forceinline__ void StoreRow(const FourChannels& x, float* to,
     Store(x, to);
   } else {
 #pragma unroll
-    for (int i = 0; i < kPartChannels; ++i) {
+    for (int i = 0; i < kRowChannels; ++i) {
       if (i < channels) to[i] = x.v[i];
     }
   }
@@ -85,7 +82,7 @@ struct RowPlace {
   float* state = nullptr;
 };
 __device__ __forceinline__ RowPlace PlaceOfRows(const Work& work, int first) {
-  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+  const int thread = static_cast<int>(threadIdx.x) / kRowThreads;
   const int in_ring = static_cast<int>(work.first + first) & work.mask;
   return {first + thread, work.state + (in_ring + thread) * work.stride};
 }
@@ -101,32 +98,32 @@ __device__ __forceinline__ void LoadInputs(const Work& work, int first,
   const RowPlace place = PlaceOfRows(work, first);
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = place.row + u * kPartThreads;
-    const float* const from = row < 0
-                                  ? place.state + u * kPartThreads * work.stride
-                                  : work.a + TokenOffset(work, row);
+    const int row = place.row + u * kRowStep;
+    const float* const from = row < 0 ? place.state + u * kRowStep * work.stride
+                                      : work.a + TokenOffset(work, row);
     x[u] = LoadRow<kWide>(from, work.channels);
   }
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = place.row + u * kPartThreads;
+    const int row = place.row + u * kRowStep;
     if (row < work.origin || row >= work.end) x[u] = FourChannels();
   }
 }
 // Into the planes, one a channel.
 __device__ __forceinline__ void StageInputs(
     const FourChannels (&x)[kRowsAThread], PartMemory& memory) {
-  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
-  PartBarrier();
+  const int thread = static_cast<int>(threadIdx.x) / kRowThreads;
+  const int half = static_cast<int>(threadIdx.x) % kRowThreads * kRowChannels;
+  __syncthreads();
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int place = PlaceOf(u * kPartThreads + thread);
+    const int place = PlaceOf(u * kRowStep + thread);
 #pragma unroll
-    for (int i = 0; i < kPartChannels; ++i) {
-      memory.planes[i][place] = x[u].v[i];
+    for (int i = 0; i < kRowChannels; ++i) {
+      memory.planes[half + i][place] = x[u].v[i];
     }
   }
-  PartBarrier();
+  __syncthreads();
 }
 
 // Which outputs of a block a sum of products is for.
@@ -150,7 +147,7 @@ __device__ __forceinline__ void LoadOutputs(const Work& work,
   if (!outputs.begun && outputs.first < work.end) {
 #pragma unroll
     for (int u = 0; u < kRowsAThread; ++u) {
-      const int row = place.row + u * kPartThreads;
+      const int row = place.row + u * kRowStep;
       rows->inputs[u] =
           LoadRow<kWide>(work.a + TokenOffset(work, row), work.channels);
     }
@@ -158,11 +155,10 @@ __device__ __forceinline__ void LoadOutputs(const Work& work,
   if (!outputs.begun && outputs.first >= work.untouched) return;
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = place.row + u * kPartThreads;
-    const float* const from =
-        outputs.begun && row < work.end
-            ? work.c + TokenOffset(work, row)
-            : place.state + u * kPartThreads * work.stride;
+    const int row = place.row + u * kRowStep;
+    const float* const from = outputs.begun && row < work.end
+                                  ? work.c + TokenOffset(work, row)
+                                  : place.state + u * kRowStep * work.stride;
     rows->sums[u] = LoadRow<kWide>(from, work.channels);
     if (!outputs.begun && row >= work.untouched) {
       rows->sums[u] = FourChannels();
@@ -176,21 +172,23 @@ __device__ __forceinline__ void StoreOutputs(const Work& work,
                                              const Outputs& outputs,
                                              const OutputRows& rows,
                                              const PartMemory& memory) {
-  const int thread = static_cast<int>(threadIdx.x) % kPartThreads;
+  const int thread = static_cast<int>(threadIdx.x) / kRowThreads;
+  const int half = static_cast<int>(threadIdx.x) % kRowThreads * kRowChannels;
   const RowPlace place = PlaceOfRows(work, outputs.first);
   const FourChannels skip = LoadRow<kWide>(work.skip, work.channels);
-  PartBarrier();
+  __syncthreads();
   FourChannels y[kRowsAThread];
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int at = PlaceOf(u * kPartThreads + thread);
+    const int at = PlaceOf(u * kRowStep + thread);
 #pragma unroll
-    for (int i = 0; i < kPartChannels; ++i) y[u].v[i] = memory.planes[i][at];
+    for (int i = 0; i < kRowChannels; ++i)
+      y[u].v[i] = memory.planes[half + i][at];
   }
-  PartBarrier();
+  __syncthreads();
 #pragma unroll
   for (int u = 0; u < kRowsAThread; ++u) {
-    const int row = place.row + u * kPartThreads;
+    const int row = place.row + u * kRowStep;
     const bool beyond = row >= work.end;
     const bool begins = !outputs.begun && !beyond;
     FourChannels sum = rows.sums[u];
@@ -202,7 +200,7 @@ __device__ __forceinline__ void StoreOutputs(const Work& work,
     }
     if (begins) y[u] = rows.inputs[u];
     if (beyond || begins) {
-      StoreRow<kWide>(y[u], place.state + u * kPartThreads * work.stride,
+      StoreRow<kWide>(y[u], place.state + u * kRowStep * work.stride,
                       work.channels);
     }
   }
@@ -214,6 +212,7 @@ __device__ __forceinline__ Work WorkOf(const ExplicitConvolution& op,
                                        const Chunk& chunk, int first_channel) {
   Work work;
   work.first = chunk.position + state.origin;
+  first_channel += static_cast<int>(threadIdx.x) % kRowThreads * kRowChannels;
   const int channel = state.channel + first_channel;
   const int64_t at = int64_t{chunk.first_row} * view.width + channel;
   work.a = op.a + at;
@@ -222,7 +221,7 @@ __device__ __forceinline__ Work WorkOf(const ExplicitConvolution& op,
   work.state = state.rows + first_channel;
   work.width = view.width;
   work.stride = state.channels;
-  work.channels = min(kPartChannels, state.channels - first_channel);
+  work.channels = min(kRowChannels, state.channels - first_channel);
   work.mask = view.ring - 1;
   work.end = chunk.rows;
   work.origin = static_cast<int>(max(-chunk.position, int64_t{INT32_MIN}));

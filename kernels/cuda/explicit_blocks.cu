@@ -79,7 +79,7 @@ __device__ __forceinline__ void TransformInputs(
     const Work& work, const FirstRow& first_row, int begin, int count,
     const LaneRoots& roots, PartMemory& memory, Complex (&last)[kHeld]) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) % kPartThreads / 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
   FourChannels rows[kRowsAThread];
   LoadInputs<kWide>(work, first_row(begin), rows);
 #pragma unroll 1
@@ -112,7 +112,7 @@ __device__ __forceinline__ void RunBatch(const Work& work,
                                          const float4* spectra,
                                          const LaneRoots& roots,
                                          PartMemory& memory) {
-  const int warp = static_cast<int>(threadIdx.x) % kPartThreads / 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
   float* const plane = memory.planes[warp];
   const auto first_row = [&](int block) {
     return static_cast<int>(plan.base + int64_t{block} * kBlock - work.first);
@@ -158,17 +158,13 @@ __device__ __forceinline__ void RunBatch(const Work& work,
 }
 
 template <bool kWide>
-__global__ void __launch_bounds__(kMostParts* kPartThreads, 1)
+__global__ void __launch_bounds__(kPartThreads, 1)
     ChunkBlocks(const __grid_constant__ ExplicitConvolution op,
-                const __grid_constant__ ExplicitView view, const Chunk* chunks,
-                int count) {
+                const __grid_constant__ ExplicitView view,
+                const Chunk* chunks) {
   extern __shared__ float4 shared[];
   WaitForEarlier();
-  const int part = static_cast<int>(threadIdx.x) / kPartThreads;
-  const int index =
-      static_cast<int>(blockIdx.x * blockDim.x) / kPartThreads + part;
-  if (index >= count) return;
-  const Chunk chunk = chunks[index];
+  const Chunk chunk = chunks[blockIdx.x];
   constexpr int kPartsOfGroup = kGroup / kPartChannels;
   const int group = static_cast<int>(blockIdx.y) / kPartsOfGroup;
   const GroupState state = StateOf(op, view, chunk.slot, group);
@@ -178,11 +174,11 @@ __global__ void __launch_bounds__(kMostParts* kPartThreads, 1)
   const BlockPlan plan = PlanOf(view, chunk, state.origin);
   const Work work = WorkOf(op, view, state, chunk, first);
   const int channel =
-      state.channel + first + static_cast<int>(threadIdx.x) % kPartThreads / 32;
+      state.channel + first + static_cast<int>(threadIdx.x) / 32;
   const auto* const spectra =
       reinterpret_cast<const float4*>(view.blocks) +
       int64_t{channel} * BlockDistances(view) * (kBlock / 2) + threadIdx.x % 32;
-  PartMemory& memory = reinterpret_cast<PartMemory*>(shared)[part];
+  PartMemory& memory = *reinterpret_cast<PartMemory*>(shared);
   const LaneRoots roots = LoadLaneRoots(view.roots);
 #pragma unroll 1
   for (int begin = plan.inputs; begin < plan.last_cut; begin += kBatch) {
@@ -199,19 +195,18 @@ bool Aligned(const void* pointer) {
 cudaError_t LaunchBlocks(const ExplicitConvolution& op,
                          const ExplicitView& view, const Chunk* chunks,
                          int32_t count, cudaStream_t stream) {
-  const int parts = count < kMostParts ? count : kMostParts;
   LaunchShape shape;
   shape.grid =
-      dim3(Blocks(count, parts),
+      dim3(static_cast<unsigned>(count),
            static_cast<unsigned>(view.groups * kGroup / kPartChannels));
-  shape.block = dim3(static_cast<unsigned>(parts * kPartThreads));
-  shape.shared_bytes = static_cast<size_t>(parts) * sizeof(PartMemory);
+  shape.block = dim3(kPartThreads);
+  shape.shared_bytes = sizeof(PartMemory);
   shape.stream = stream;
-  const bool wide = view.width % 4 == 0 && op.state.slot_stride % 4 == 0 &&
-                    Aligned(op.a) && Aligned(op.skip) && Aligned(op.c) &&
-                    Aligned(op.state.data);
-  return wide ? Launch(shape, ChunkBlocks<true>, op, view, chunks, count)
-              : Launch(shape, ChunkBlocks<false>, op, view, chunks, count);
+  const bool wide = view.width % kPartChannels == 0 &&
+                    op.state.slot_stride % 4 == 0 && Aligned(op.a) &&
+                    Aligned(op.skip) && Aligned(op.c) && Aligned(op.state.data);
+  return wide ? Launch(shape, ChunkBlocks<true>, op, view, chunks)
+              : Launch(shape, ChunkBlocks<false>, op, view, chunks);
 }
 
 }  // namespace chela::cuda
