@@ -84,9 +84,10 @@ cudaError_t LaunchShortRing(const ExplicitConvolution& op,
 // they fill their block, or all of it that is the sequence's), and of those
 // after the last one. In order:
 //   edges   of the first phase: all that its tokens meet in their block;
-//   blocks  what goes from block to block, whole blocks, and the outputs of the
-//           second phase;
-//   edges   of the second phase: pending outputs of its block from its tokens.
+//   blocks  what goes from block to block, whole blocks, and what the tokens of
+//           the second phase bring to all of their block;
+//   edges   of the second phase: takes back what a pending output has of it
+//           that no tile has brought there yet.
 struct ChunkPhase {
   const Chunk* chunks = nullptr;  // device
   int32_t count = 0;

@@ -1,5 +1,5 @@
 // The parts of a chunk of the explicit convolution that fill no block: sums by
-// the definition, with what tiles of less than kBlock rows bring together.
+// the definition, of what tiles of less than kBlock rows bring together.
 #include "kernels/cuda/explicit_chunk.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -45,18 +45,22 @@ __device__ __forceinline__ int FirstOpen(int row, int index) {
   return (index >> shift << shift) * kRows;
 }
 
-// Outputs of a warp: rows [32 index ..).
+// Outputs of a warp: rows [32 index ..). In the first phase the sums of inputs
+// [from, to) and, in the part, of those among the outputs themselves are added;
+// in the second one pending outputs have all of the part from LaunchBlocks, and
+// what no tile has brought to them is taken away.
 struct Window {
-  int from = 0;  // inputs [from, to) and, in the part,
+  int from = 0;
   int to = 0;
-  bool own = false;  // those among the outputs themselves
+  bool own = false;
 };
 __device__ __forceinline__ Window WindowOf(const Edge& edge, int index) {
-  Window window;
-  window.from = edge.begins ? FirstOpen(edge.start, index) : 0;
-  window.to = FirstOpen(edge.end, index);
-  window.own = edge.begins && index * kRows < edge.end;
-  return window;
+  if (!edge.begins) {
+    return {FirstOpen(edge.end, index), (edge.end + kRows - 1) / kRows * kRows,
+            false};
+  }
+  return {FirstOpen(edge.start, index), FirstOpen(edge.end, index),
+          index * kRows < edge.end};
 }
 __device__ __forceinline__ bool HasOutputs(const Edge& edge, int index) {
   const Window window = WindowOf(edge, index);
@@ -102,16 +106,34 @@ struct EdgeRows {
   float skip = 0;
 };
 
-__device__ __forceinline__ void FinishRow(const Edge& edge, const EdgeRows& at,
-                                          int row, float sum, float own) {
-  float* const state = at.state + row * at.stride;
-  if (row >= edge.end) {
-    *state = row < edge.untouched ? *state + sum : sum;
-  } else if (edge.begins && row >= edge.start) {
-    const float a = at.a[row * at.width];
-    const float pending = row < edge.untouched ? *state : 0.0f;
-    at.c[row * at.width] = fmaf(at.skip, a, pending) + (sum + own);
-    *state = a;
+// Outputs of rows first ..: sums and own are theirs from rows before and from
+// those of the window. All that is read is asked for before the first store.
+__device__ __forceinline__ void FinishRows(const Edge& edge, const EdgeRows& at,
+                                           int first, bool pending,
+                                           const float (&sums)[kOutputs],
+                                           const float (&own)[kOutputs]) {
+  float* const state = at.state + first * at.stride;
+  float old[kOutputs];
+  float a[kOutputs];
+#pragma unroll
+  for (int k = 0; k < kOutputs; ++k) {
+    const bool touched = first + k < edge.untouched;
+    old[k] = touched ? state[k * at.stride] : 0.0f;
+    const int token = min(max(first + k, edge.start), edge.end - 1);
+    a[k] = edge.begins ? at.a[token * at.width] : 0.0f;
+  }
+#pragma unroll
+  for (int k = 0; k < kOutputs; ++k) {
+    const int row = first + k;
+    if (row >= edge.end) {
+      if (pending) {
+        state[k * at.stride] =
+            edge.begins ? old[k] + sums[k] : old[k] - sums[k];
+      }
+    } else if (edge.begins && row >= edge.start) {
+      at.c[row * at.width] = fmaf(at.skip, a[k], old[k]) + (sums[k] + own[k]);
+      state[k * at.stride] = a[k];
+    }
   }
 }
 
@@ -133,13 +155,8 @@ __device__ __forceinline__ void RunWindow(const Edge& edge, const EdgeRows& at,
     SumRows(inputs, taps, first, index * kRows, (index + 1) * kRows, own);
   }
   // Nothing but tokens' own outputs where no tile ends.
-  const bool pending = window.to > window.from;
-#pragma unroll
-  for (int k = 0; k < kOutputs; ++k) {
-    const int row = first + k;
-    if (there && (pending || row < edge.end)) {
-      FinishRow(edge, at, row, sums[k], own[k]);
-    }
+  if (there) {
+    FinishRows(edge, at, first, window.to > window.from, sums, own);
   }
 }
 
@@ -152,14 +169,14 @@ __device__ __forceinline__ void StageEdge(const Edge& edge, const EdgeRows& at,
   const int channel = thread % kChannels;
   const int from = WindowOf(edge, last).from;
   const int to = (edge.end + kRows - 1) / kRows * kRows;
-#pragma unroll 4
+  // Every load has an address that may be read, so that many are in flight.
+#pragma unroll 8
   for (int row = from + thread / kChannels; row < to;
        row += kThreads / kChannels) {
-    float x = 0;
-    if (there && row >= edge.origin && row < edge.end) {
-      x = row < first_token ? at.state[row * at.stride] : at.a[row * at.width];
-    }
-    memory.inputs[channel][row] = x;
+    const float x = row < first_token ? at.state[row * at.stride]
+                                      : at.a[min(row, edge.end - 1) * at.width];
+    const bool is_input = there && row >= edge.origin && row < edge.end;
+    memory.inputs[channel][row] = is_input ? x : 0.0f;
   }
   const int count = (last + 1) * kRows - from;
 #pragma unroll 4
@@ -173,7 +190,7 @@ __device__ __forceinline__ void StageEdge(const Edge& edge, const EdgeRows& at,
   static_assert(kThreads == kChannels * kRows);
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     ChunkEdges(const __grid_constant__ ExplicitConvolution op,
                const __grid_constant__ ExplicitView view,
                const __grid_constant__ ChunkPhase phase) {
@@ -198,7 +215,7 @@ __global__ void __launch_bounds__(kThreads)
   edge.end = row_of(part.end);
   edge.origin = row_of(state.origin);
   edge.begins = phase.phase == 0;
-  // Blocks before have reached all of the last one.
+  // LaunchBlocks has reached all of the last block.
   edge.untouched = edge.begins
                        ? row_of(FirstUntouched(view, state.origin, part.start))
                        : kBlock;
@@ -207,12 +224,14 @@ __global__ void __launch_bounds__(kThreads)
   EdgeRows at;
   at.width = view.width;
   at.stride = state.channels;
+  // Where there is no such channel, nothing is stored.
+  const int read = there ? channel : first_channel;
   const int64_t column =
-      (part.row - edge.start) * at.width + state.channel + channel;
+      (part.row - edge.start) * at.width + state.channel + read;
   at.a = op.a + column;
   at.c = op.c + column;
-  at.state = state.rows + (base & (view.ring - 1)) * at.stride + channel;
-  at.skip = there ? op.skip[state.channel + channel] : 0.0f;
+  at.state = state.rows + (base & (view.ring - 1)) * at.stride + read;
+  at.skip = op.skip[state.channel + read];
 
   int last = kBlock / kRows - 1;
   const int first = (edge.begins ? edge.start : edge.end) / kRows;

@@ -162,7 +162,7 @@ TEST_P(ExplicitConvolutionTest, LongChunksMatchTheDefinition) {
   // ending on either side of their borders, tokens between them, from origins
   // all over the ring.
   for (const auto& [length, width] : std::vector<std::pair<int64_t, int32_t>>{
-           {1025, 5}, {2048, 36}, {3000, 33}, {16384, 4}}) {
+           {1025, 5}, {2048, 40}, {3000, 33}, {16384, 4}}) {
     const auto kernel = RandomKernel(width, length);
     const auto tokens = static_cast<int32_t>(2 * length + 2600);
     const auto a = RandomFloats(int64_t{tokens} * width, -1, 1, 3);
@@ -263,7 +263,7 @@ TEST_P(ExplicitConvolutionTest, NeighboursAndSlotsChangeNoBit) {
            {100, 150, {0, 5, 31, 64, 300}, {1, 1, 1, 1, 1}},
            {100, 150, {0, 5, 31, 64, 300}, {70, 1, 1, 9, 1}},
            {1500, 37, {0, 900, 31, 2048, 5000}, {3000, 256, 1, 1024, 2}},
-           {1500, 36, {0, 900, 31, 2048, 5000}, {2500, 256, 1, 4100, 700}}}) {
+           {1500, 40, {0, 900, 31, 2048, 5000}, {2500, 256, 1, 4100, 700}}}) {
     SCOPED_TRACE(::testing::Message()
                  << length << ", " << ::testing::PrintToString(now));
     const auto kernel = RandomKernel(width, length);
@@ -404,7 +404,7 @@ TEST_P(ExplicitConvolutionTest, AStateOfLongChunksMeansTheSameToEveryBackend) {
   options.threads = 2;
   const auto other = MakeBackend(options);
   ASSERT_TRUE(other.ok()) << other.status();
-  const auto kernel = RandomKernel(36, 2500);
+  const auto kernel = RandomKernel(40, 2500);
   const int32_t rest = 2000;
   for (const int32_t seen : {3, 1024, 1500, 4096, 9001}) {
     const int32_t layer = seen % 7;
