@@ -149,6 +149,9 @@ absl::Status ChelaModel::RunAttention(int32_t layer, StatePool& pool) {
   attention.norm_weight = w.attention_norm;
   attention.decay = w.decay;
   attention.state = StateOf(pool, layer, pool.layout().attention);
+  attention.replay.period = config().attention_replay;
+  attention.replay.offset = int64_t{layer} * config().num_heads;
+  attention.replay.ring = StateOf(pool, layer, pool.layout().replay);
   attention.out = at.gated;
   CHELA_RETURN_IF_ERROR(backend_.Run(attention));
   GatedOutput output;
