@@ -57,7 +57,7 @@ __device__ __forceinline__ void MakeScores(const LinearAttention& op,
   for (int s = static_cast<int>(threadIdx.x) / 32; s <= ring.entries;
        s += kWarps) {
     const bool token = s == ring.entries;
-    const float* const keys = ring.keys + int64_t{s} * op.key_dim;
+    const float* const keys = ring.keys + s * op.key_dim;
     float sum = 0;
     for (int i = lane; i < op.key_dim; i += 32) {
       sum = fmaf(memory.q[i], token ? memory.k[i] : __ldcg(keys + i), sum);
@@ -67,45 +67,39 @@ __device__ __forceinline__ void MakeScores(const LinearAttention& op,
   }
 }
 
+// S += factor k w^T for a thread's part; `k` are the head's keys.
+__device__ __forceinline__ void AddTerm(const TileShape& shape, const float* k,
+                                        float factor, const float (&w)[4],
+                                        StateTile& tile) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int key = shape.first_key + i;
+    const float scaled = key < shape.keys ? factor * k[key] : 0.0f;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      tile.s[i][j] = fmaf(scaled, w[j], tile.s[i][j]);
+    }
+  }
+}
+
 // S = powers[terms] S + sum_s powers[terms - 1 - s] k_s w_s^T for a thread's
-// part. The last of `terms` terms is the token if `w` is its values, else every
-// one an entry of the ring.
+// part, s running over the ring's entries; of `terms` the last may be one that
+// the caller adds.
 __device__ __forceinline__ void AddRing(const LinearAttention& op,
                                         const Ring& ring, const float* powers,
-                                        const TileShape& shape,
-                                        const float* token_keys, const float* w,
+                                        int terms, const TileShape& shape,
                                         StateTile& tile) {
-  const int terms = ring.entries + (w == nullptr ? 0 : 1);
   const float scale = powers[terms];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) tile.s[i][j] *= scale;
   }
-#pragma unroll 2
-  for (int s = 0; s < terms; ++s) {
-    const bool token = s == ring.entries;
-    float values[4];
-    if (token) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) values[j] = w[j];
-    } else {
-      LoadValues(op, ring.values + int64_t{s} * op.value_dim,
-                 shape.first_column, values);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = shape.first_key + i;
-      if (key >= op.key_dim) break;
-      const float k =
-          powers[terms - 1 - s] *
-          (token ? token_keys[key]
-                 : __ldcg(ring.keys + int64_t{s} * op.key_dim + key));
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        tile.s[i][j] = fmaf(k, values[j], tile.s[i][j]);
-      }
-    }
+#pragma unroll 1
+  for (int s = 0; s < ring.entries; ++s) {
+    float w[4];
+    LoadValues(op, ring.values + s * op.value_dim, shape.first_column, w);
+    AddTerm(shape, ring.keys + s * op.key_dim, powers[terms - 1 - s], w, tile);
   }
 }
 
@@ -119,9 +113,8 @@ __device__ __forceinline__ void LoadEntry(const LinearAttention& op,
     for (int j = 0; j < 4; ++j) w[j] = 0.0f;
     return;
   }
-  LoadValues(
-      op, s == ring.entries ? value : ring.values + int64_t{s} * op.value_dim,
-      column, w);
+  LoadValues(op, s == ring.entries ? value : ring.values + s * op.value_dim,
+             column, w);
 }
 
 __device__ __forceinline__ void SiluAll(float (&w)[4]) {
@@ -141,10 +134,104 @@ __device__ __forceinline__ void AddEntry(const LinearAttention& op,
 #pragma unroll
   for (int j = 0; j < 4; ++j) sums[j] = fmaf(score, w[j], sums[j]);
   if (s < ring.entries || ring.flush) return;
-  float* const to = ring.values + int64_t{s} * op.value_dim + column;
+  float* const to = ring.values + s * op.value_dim + column;
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     if (column + j < op.value_dim) to[j] = w[j];
+  }
+}
+
+// What a block knows of its head, row and tiles once the inputs are there.
+struct Walk {
+  const LinearAttention& op;
+  const Ring& ring;
+  const TileShared& memory;
+  const Scores& scores;
+  float* state;
+  const float* value;  // raw sums of the token
+  int rank;
+  int cluster_size;
+  int own_tiles;
+  bool fresh;
+};
+
+// The outputs of a block's tiles before norm and gate, one tile after the
+// other. `tile` and `w` are the first one's. kFlush: the token ends a period; a
+// code of its own, since what it needs besides would leave the others no
+// registers for the next tile.
+template <bool kClusters, bool kAhead, bool kFlush>
+__device__ __forceinline__ void WalkTiles(
+    const Walk& walk, float (&parts)[2][kKeyGroups][kTileColumns],
+    TileShape shape, StateTile tile, float (&w)[4]) {
+  const LinearAttention& op = walk.op;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int g = thread / (kTileColumns / 4);
+  const int c = thread % (kTileColumns / 4);
+  const int tiles = ValueTiles(op.value_dim);
+  const float scale = walk.scores.powers[walk.ring.entries + 1];
+  for (int own = 0; own < walk.own_tiles; ++own) {
+    const int tile_index = own * walk.cluster_size + walk.rank;
+    if (tile_index >= tiles) break;
+    const int next_column =
+        (tile_index + walk.cluster_size) * kTileColumns + 4 * c;
+    const bool more = tile_index + walk.cluster_size < tiles;
+    float next_w[4] = {};
+    StateTile next = {};
+    if (kAhead && more) {
+      TileShape there = shape;
+      there.first_key = 4 * g;
+      there.first_column = next_column;
+      if (!walk.fresh) next = there.Load(walk.state);
+      LoadEntry(op, walk.ring, walk.value, g, next_column, next_w);
+    }
+    float sums[4] = {};
+    for (int first = 0; first < op.key_dim; first += kTileKeys) {
+      shape.first_key = first + 4 * g;
+      if (first > 0 || (!kAhead && own > 0)) {
+        tile = walk.fresh ? StateTile{} : shape.Load(walk.state);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const bool in = shape.first_key + i < op.key_dim;
+        const float q = in ? walk.memory.q[shape.first_key + i] : 0.0f;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[j] = fmaf(q, tile.s[i][j], sums[j]);
+      }
+      if (kFlush) {
+        AddRing(op, walk.ring, walk.scores.powers, walk.ring.entries + 1, shape,
+                tile);
+        float token_w[4];
+        LoadValues(op, walk.value, shape.first_column, token_w);
+        SiluAll(token_w);
+        AddTerm(shape, walk.memory.k, 1.0f, token_w, tile);
+        shape.Store(tile, walk.state);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sums[j] *= scale;
+    AddEntry(op, walk.ring, walk.scores, g, shape.first_column, w, sums);
+    if (walk.ring.entries >= kKeyGroups) {
+      const int s = g + kKeyGroups;
+      LoadEntry(op, walk.ring, walk.value, s, shape.first_column, w);
+      AddEntry(op, walk.ring, walk.scores, s, shape.first_column, w, sums);
+    }
+    // Two buffers: a warp that is a tile ahead writes into the other one.
+    float(&sums_of)[kKeyGroups][kTileColumns] = parts[own % 2];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sums_of[g][4 * c + j] = sums[j];
+    __syncthreads();
+    if (thread < 32) {
+      FinishTile<kClusters>(sums_of, own, tile_index, walk.cluster_size,
+                            walk.memory);
+    }
+    shape.first_column = next_column;
+    if (kAhead) {
+      tile = next;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) w[j] = next_w[j];
+    } else if (more) {
+      LoadEntry(op, walk.ring, walk.value, g, next_column, w);
+    }
   }
 }
 
@@ -152,7 +239,7 @@ __device__ __forceinline__ void AddEntry(const LinearAttention& op,
 // tiles rank, rank + cluster_size .. of its columns, thread (g, c) keys 4 g ..
 // and columns 4 c ..; and entries g and g + 16 of the ring.
 template <bool kClusters, bool kAhead>
-__global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
+__global__ void __launch_bounds__(kTileThreads, 3)
     ReplayAttention(const __grid_constant__ LinearAttention op,
                     const __grid_constant__ RoundedOut copy,
                     const __grid_constant__ DecodeRows rows, int cluster_size) {
@@ -222,74 +309,18 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
     memory.q[i] = both.x;
     memory.k[i] = both.y;
     if (rank == 0 && !ring.flush) {
-      ring.keys[int64_t{ring.entries} * op.key_dim + i] = both.y;
+      ring.keys[ring.entries * op.key_dim + i] = both.y;
     }
   }
   __syncthreads();
   MakeScores(op, ring, memory, scores);
   __syncthreads();
-  const float scale = scores.powers[ring.entries + 1];
-  for (int own = 0; own < own_tiles; ++own) {
-    const int tile_index = own * cluster_size + rank;
-    if (tile_index >= tiles) break;
-    const int next_column = (tile_index + cluster_size) * kTileColumns + 4 * c;
-    const bool more = tile_index + cluster_size < tiles;
-    float next_w[4] = {};
-    StateTile next = {};
-    if (kAhead && more) {
-      TileShape there = shape;
-      there.first_key = 4 * g;
-      there.first_column = next_column;
-      if (!fresh) next = there.Load(state);
-      LoadEntry(op, ring, value, g, next_column, next_w);
-    }
-    float token_w[4];
-    if (ring.flush) {
-      LoadValues(op, value, shape.first_column, token_w);
-      SiluAll(token_w);
-    }
-    float sums[4] = {};
-    for (int first = 0; first < op.key_dim; first += kTileKeys) {
-      shape.first_key = first + 4 * g;
-      if (first > 0 || (!kAhead && own > 0)) {
-        tile = fresh ? StateTile{} : shape.Load(state);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const bool in = shape.first_key + i < op.key_dim;
-        const float q = in ? memory.q[shape.first_key + i] : 0.0f;
-#pragma unroll
-        for (int j = 0; j < 4; ++j) sums[j] = fmaf(q, tile.s[i][j], sums[j]);
-      }
-      if (ring.flush) {
-        AddRing(op, ring, scores.powers, shape, memory.k, token_w, tile);
-        shape.Store(tile, state);
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sums[j] *= scale;
-    AddEntry(op, ring, scores, g, shape.first_column, w, sums);
-    if (ring.entries >= kKeyGroups) {
-      const int s = g + kKeyGroups;
-      LoadEntry(op, ring, value, s, shape.first_column, w);
-      AddEntry(op, ring, scores, s, shape.first_column, w, sums);
-    }
-    // Two buffers: a warp that is a tile ahead writes into the other one.
-    float(&sums_of)[kKeyGroups][kTileColumns] = parts[own % 2];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sums_of[g][4 * c + j] = sums[j];
-    __syncthreads();
-    if (thread < 32) {
-      FinishTile<kClusters>(sums_of, own, tile_index, cluster_size, memory);
-    }
-    shape.first_column = next_column;
-    if (kAhead) {
-      tile = next;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) w[j] = next_w[j];
-    } else if (more) {
-      LoadEntry(op, ring, value, g, next_column, w);
-    }
+  const Walk walk = {op,    ring, memory,       scores,    state,
+                     value, rank, cluster_size, own_tiles, fresh};
+  if (ring.flush) {
+    WalkTiles<kClusters, false, true>(walk, parts, shape, tile, w);
+  } else {
+    WalkTiles<kClusters, kAhead, false>(walk, parts, shape, tile, w);
   }
 #if __CUDA_ARCH__ >= 900
   if constexpr (kClusters) cg::this_cluster().sync();
@@ -344,7 +375,7 @@ __global__ void __launch_bounds__(kTileThreads)
   for (int first = 0; first < op.key_dim; first += kTileKeys) {
     shape.first_key = first + thread / (kTileColumns / 4) * 4;
     StateTile tile = shape.Load(state);
-    AddRing(op, ring, powers, shape, nullptr, nullptr, tile);
+    AddRing(op, ring, powers, ring.entries, shape, tile);
     shape.Store(tile, state);
   }
 }
