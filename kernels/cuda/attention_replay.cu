@@ -1,7 +1,6 @@
-// Linear attention with replay (kernels/attention_replay.h): decode rows, and
-// what a chunk does to the ring.
+// Decode rows of the linear attention with replay (kernels/attention_replay.h).
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/attention_ring.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace chela::cuda {
@@ -9,144 +8,13 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kMostEntries = kMaxReplay;  // the token's included
-constexpr int kWarps = kTileThreads / 32;
-
-// One head's ring as a step finds it.
-struct Ring {
-  float* keys;    // [period, key_dim]
-  float* values;  // [period, value_dim]
-  float* count;
-  int entries;
-  bool flush;  // the token ends a period
-
-  __device__ Ring(const LinearAttention& op, int64_t slot, int64_t position,
-                  int head) {
-    const AttentionReplay& replay = op.replay;
-    const int64_t period = replay.period;
-    keys = replay.ring.data + slot * replay.ring.slot_stride +
-           head * period * (op.key_dim + op.value_dim);
-    values = keys + period * op.key_dim;
-    count = keys + (period - 1) * op.key_dim;
-    const bool fresh = position == 0;
-    // A state may come from anybody: a count that is none counts as 0.
-    const float stored = fresh ? 0.0f : __ldcg(count);
-    const bool counts =
-        stored >= 1.0f && stored <= static_cast<float>(period - 1);
-    entries = counts ? static_cast<int>(stored) : 0;
-    const uint64_t place = static_cast<uint64_t>(position) +
-                           static_cast<uint64_t>(replay.offset) +
-                           static_cast<uint64_t>(head);
-    flush = fresh || entries == replay.period - 1 ||
-            place % static_cast<uint64_t>(period) == 0;
-  }
-};
-
-// What the threads of a block share of a ring.
-struct Scores {
-  float powers[kMaxReplay + 1];  // decay^0 ..
-  float of[kMostEntries];        // decay^(n-s) (q . k_s)
-};
-
-// A warp sums the keys of an entry, lane by lane, then as a tree.
-__device__ __forceinline__ void MakeScores(const LinearAttention& op,
-                                           const Ring& ring,
-                                           const TileShared& memory,
-                                           Scores& scores) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  for (int s = static_cast<int>(threadIdx.x) / 32; s <= ring.entries;
-       s += kWarps) {
-    const bool token = s == ring.entries;
-    const float* const keys = ring.keys + s * op.key_dim;
-    float sum = 0;
-    for (int i = lane; i < op.key_dim; i += 32) {
-      sum = fmaf(memory.q[i], token ? memory.k[i] : __ldcg(keys + i), sum);
-    }
-    sum = WarpSum(sum);
-    if (lane == 0) scores.of[s] = scores.powers[ring.entries - s] * sum;
-  }
-}
-
-// S += factor k w^T for a thread's part; `k` are the head's keys.
-__device__ __forceinline__ void AddTerm(const TileShape& shape, const float* k,
-                                        float factor, const float (&w)[4],
-                                        StateTile& tile) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int key = shape.first_key + i;
-    const float scaled = key < shape.keys ? factor * k[key] : 0.0f;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      tile.s[i][j] = fmaf(scaled, w[j], tile.s[i][j]);
-    }
-  }
-}
-
-// S = powers[terms] S + sum_s powers[terms - 1 - s] k_s w_s^T for a thread's
-// part, s running over the ring's entries; of `terms` the last may be one that
-// the caller adds.
-__device__ __forceinline__ void AddRing(const LinearAttention& op,
-                                        const Ring& ring, const float* powers,
-                                        int terms, const TileShape& shape,
-                                        StateTile& tile) {
-  const float scale = powers[terms];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) tile.s[i][j] *= scale;
-  }
-#pragma unroll 1
-  for (int s = 0; s < ring.entries; ++s) {
-    float w[4];
-    LoadValues(op, ring.values + s * op.value_dim, shape.first_column, w);
-    AddTerm(shape, ring.keys + s * op.key_dim, powers[terms - 1 - s], w, tile);
-  }
-}
-
-// The values of entry s at a thread's columns: raw sums of the token, which are
-// not there before the wait, or what the ring has; 0 where there is no entry.
-__device__ __forceinline__ void LoadEntry(const LinearAttention& op,
-                                          const Ring& ring, const float* value,
-                                          int s, int column, float (&w)[4]) {
-  if (s > ring.entries) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) w[j] = 0.0f;
-    return;
-  }
-  LoadValues(op, s == ring.entries ? value : ring.values + s * op.value_dim,
-             column, w);
-}
-
-__device__ __forceinline__ void SiluAll(float (&w)[4]) {
-#pragma unroll
-  for (int j = 0; j < 4; ++j) w[j] = Silu(w[j]);  // of 0 is 0
-}
-
-// The part of entry s at a thread's columns, added to its sums; the token's is
-// kept in the ring.
-__device__ __forceinline__ void AddEntry(const LinearAttention& op,
-                                         const Ring& ring, const Scores& scores,
-                                         int s, int column, float (&w)[4],
-                                         float (&sums)[4]) {
-  if (s > ring.entries) return;
-  if (s == ring.entries) SiluAll(w);
-  const float score = scores.of[s];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) sums[j] = fmaf(score, w[j], sums[j]);
-  if (s < ring.entries || ring.flush) return;
-  float* const to = ring.values + s * op.value_dim + column;
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    if (column + j < op.value_dim) to[j] = w[j];
-  }
-}
-
 // What a block knows of its head, row and tiles once the inputs are there.
 struct Walk {
   const LinearAttention& op;
   const Ring& ring;
   const TileShared& memory;
   const Scores& scores;
+  EntryTile* entries;
   float* state;
   const float* value;  // raw sums of the token
   int rank;
@@ -184,11 +52,36 @@ __device__ __forceinline__ void WalkTiles(
       if (!walk.fresh) next = there.Load(walk.state);
       LoadEntry(op, walk.ring, walk.value, g, next_column, next_w);
     }
+    const bool second = walk.ring.entries >= kKeyGroups;
+    float second_w[4];
+    const auto load_second = [&] {
+      LoadEntry(op, walk.ring, walk.value, g + kKeyGroups, shape.first_column,
+                second_w);
+      FinishEntry(walk.ring, g + kKeyGroups, second_w);
+    };
+    FinishEntry(walk.ring, g, w);
+    if constexpr (kFlush) {
+      // The barrier at the end of the tile before is past its last use.
+      walk.entries->w[g][c] = make_float4(w[0], w[1], w[2], w[3]);
+      if (second) {
+        load_second();
+        walk.entries->w[g + kKeyGroups][c] =
+            make_float4(second_w[0], second_w[1], second_w[2], second_w[3]);
+      }
+    }
     float sums[4] = {};
     for (int first = 0; first < op.key_dim; first += kTileKeys) {
       shape.first_key = first + 4 * g;
       if (first > 0 || (!kAhead && own > 0)) {
         tile = walk.fresh ? StateTile{} : shape.Load(walk.state);
+      }
+      if constexpr (kFlush) {
+        if (first > 0) __syncthreads();  // the last keys were read
+        if (own == 0 || op.key_dim > kTileKeys) {
+          ShareKeys(op, walk.ring, walk.memory, walk.scores, first,
+                    *walk.entries);
+        }
+        __syncthreads();
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -197,23 +90,18 @@ __device__ __forceinline__ void WalkTiles(
 #pragma unroll
         for (int j = 0; j < 4; ++j) sums[j] = fmaf(q, tile.s[i][j], sums[j]);
       }
-      if (kFlush) {
-        AddRing(op, walk.ring, walk.scores.powers, walk.ring.entries + 1, shape,
-                tile);
-        float token_w[4];
-        LoadValues(op, walk.value, shape.first_column, token_w);
-        SiluAll(token_w);
-        AddTerm(shape, walk.memory.k, 1.0f, token_w, tile);
+      if constexpr (kFlush) {
+        AddEntries(*walk.entries, walk.ring.entries + 1, scale, g, c, tile);
         shape.Store(tile, walk.state);
       }
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) sums[j] *= scale;
     AddEntry(op, walk.ring, walk.scores, g, shape.first_column, w, sums);
-    if (walk.ring.entries >= kKeyGroups) {
-      const int s = g + kKeyGroups;
-      LoadEntry(op, walk.ring, walk.value, s, shape.first_column, w);
-      AddEntry(op, walk.ring, walk.scores, s, shape.first_column, w, sums);
+    if (second) {
+      if (!kFlush) load_second();
+      AddEntry(op, walk.ring, walk.scores, g + kKeyGroups, shape.first_column,
+               second_w, sums);
     }
     // Two buffers: a warp that is a tile ahead writes into the other one.
     float(&sums_of)[kKeyGroups][kTileColumns] = parts[own % 2];
@@ -246,6 +134,7 @@ __global__ void __launch_bounds__(kTileThreads, 3)
   extern __shared__ float dynamic[];
   __shared__ float parts[2][kKeyGroups][kTileColumns];
   __shared__ Scores scores;
+  __shared__ EntryTile entries;
   const int tiles = ValueTiles(op.value_dim);
   const int own_tiles = (tiles + cluster_size - 1) / cluster_size;
   const TileShared memory(dynamic, op.key_dim, own_tiles);
@@ -315,7 +204,7 @@ __global__ void __launch_bounds__(kTileThreads, 3)
   __syncthreads();
   MakeScores(op, ring, memory, scores);
   __syncthreads();
-  const Walk walk = {op,    ring, memory,       scores,    state,
+  const Walk walk = {op,    ring, memory,       scores,    &entries, state,
                      value, rank, cluster_size, own_tiles, fresh};
   if (ring.flush) {
     WalkTiles<kClusters, false, true>(walk, parts, shape, tile, w);
@@ -349,48 +238,6 @@ cudaError_t LaunchOf(const LinearAttention& op, const RoundedOut& copy,
              : Launch(shape, ReplayAttention<false, kAhead>, op, copy, rows, 1);
 }
 
-// A block adds the ring to one tile of 64 value columns of one head of one
-// chunk's state.
-__global__ void __launch_bounds__(kTileThreads)
-    AddRings(const __grid_constant__ LinearAttention op, const Chunk* chunks) {
-  __shared__ float powers[kMaxReplay + 1];
-  WaitForEarlier();
-  const Chunk chunk = chunks[blockIdx.y];
-  const int tiles = ValueTiles(op.value_dim);
-  const int head = static_cast<int>(blockIdx.x) / tiles;
-  const int thread = static_cast<int>(threadIdx.x);
-  const Ring ring(op, chunk.slot, chunk.position, head);
-  if (ring.entries == 0) return;  // also at position 0
-  const float decay = op.decay == nullptr ? 1.0f : op.decay[head];
-  if (thread <= kMaxReplay) powers[thread] = Power(decay, thread);
-  __syncthreads();
-  TileShape shape;
-  shape.keys = op.key_dim;
-  shape.columns = op.value_dim;
-  shape.aligned = StateAligned(op);
-  shape.first_column = static_cast<int>(blockIdx.x) % tiles * kTileColumns +
-                       thread % (kTileColumns / 4) * 4;
-  float* const state = op.state.data + chunk.slot * op.state.slot_stride +
-                       int64_t{head} * op.key_dim * op.value_dim;
-  for (int first = 0; first < op.key_dim; first += kTileKeys) {
-    shape.first_key = first + thread / (kTileColumns / 4) * 4;
-    StateTile tile = shape.Load(state);
-    AddRing(op, ring, powers, ring.entries, shape, tile);
-    shape.Store(tile, state);
-  }
-}
-
-// After AddRings, whose blocks all read the counts.
-__global__ void __launch_bounds__(32)
-    EmptyRings(const __grid_constant__ LinearAttention op,
-               const Chunk* chunks) {
-  WaitForEarlier();
-  const Chunk chunk = chunks[blockIdx.y];
-  for (int head = static_cast<int>(threadIdx.x); head < op.heads; head += 32) {
-    *Ring(op, chunk.slot, chunk.position, head).count = 0.0f;
-  }
-}
-
 }  // namespace
 
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
@@ -402,20 +249,6 @@ cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
   return OwnTiles(op, shape.cluster) > 1
              ? LaunchOf<true>(op, copy, rows, shape)
              : LaunchOf<false>(op, copy, rows, shape);
-}
-
-cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
-                             cudaStream_t stream) {
-  LaunchShape shape;
-  shape.stream = stream;
-  shape.grid = dim3(static_cast<unsigned>(op.heads * ValueTiles(op.value_dim)),
-                    static_cast<unsigned>(chunks.count));
-  shape.block = dim3(kTileThreads);
-  const cudaError_t error = Launch(shape, AddRings, op, chunks.chunks);
-  if (error != cudaSuccess) return error;
-  shape.grid.x = 1;
-  shape.block = dim3(32);
-  return Launch(shape, EmptyRings, op, chunks.chunks);
 }
 
 }  // namespace chela::cuda
