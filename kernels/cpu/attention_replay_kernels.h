@@ -12,10 +12,8 @@ namespace chela::CHELA_KERNEL_SET {
 namespace {
 
 constexpr int64_t kMostEntries = 32;  // the token's included
-// Vectors of columns that are summed side by side: as many chains of sums as
-// hide an addition's latency.
-constexpr int kReplayVectors = 4;
-constexpr int64_t kKeysAhead = 8;  // of a column of S, fetched
+// Key rows of S that are read side by side.
+constexpr int kReplayKeys = kLanes == 1 ? 1 : 8;
 
 // Entry s of the ring, the last one being the token.
 inline const float* KeysOf(const ReplayTile& tile, int64_t s) {
@@ -25,55 +23,55 @@ inline const float* ValuesOf(const ReplayTile& tile, int64_t s) {
   return s == tile.entries ? tile.w : tile.ring_values + s * tile.ring_stride;
 }
 
-// l^(n-s) (q . k_s), keys in ascending order.
+// l^(n-s) (q . k_s): down each lane, then across the lanes, an order that
+// depends on the keys of a head alone.
 inline void ReplayScores(const ReplayTile& tile, float* scores) {
   for (int64_t s = 0; s <= tile.entries; ++s) {
     const float* keys = KeysOf(tile, s);
-    float sum = 0;
-    for (int64_t i = 0; i < tile.key_dim; ++i) sum += tile.q[i] * keys[i];
-    scores[s] = tile.powers[tile.entries - s] * sum;
+    F sum = Set(0.0f);
+    for (int64_t i = 0; i < tile.key_dim; i += kLanes) {
+      const int64_t left = tile.key_dim - i;
+      sum = Fma(LoadAt(tile.q + i, left), LoadAt(keys + i, left), sum);
+    }
+    scores[s] = tile.powers[tile.entries - s] * SumLanes(sum);
   }
 }
 
-template <int Vectors>
-void ReplayColumns(const ReplayTile& tile, const float* scores,
-                   int64_t column) {
-  const int64_t left = tile.columns - column;
-  F o[Vectors];
-  for (int v = 0; v < Vectors; ++v) o[v] = Set(0.0f);
-  for (int64_t i = 0; i < tile.key_dim && !tile.fresh; ++i) {
-    const float* row = tile.state + i * tile.state_stride + column;
-    const F q = Set(tile.q[i]);
-    for (int v = 0; v < Vectors; ++v) {
-      Prefetch(row + kKeysAhead * tile.state_stride + v * kLanes);
-      o[v] = Fma(q, LoadAt(row + v * kLanes, left - v * kLanes), o[v]);
+// o += S^T q over key rows [key, key + Keys): so many streams of memory side by
+// side. The first block starts o, which gathers its terms in the order of keys.
+template <int Keys>
+void ReplayKeys(const ReplayTile& tile, int64_t key) {
+  const float* rows = tile.state + key * tile.state_stride;
+  F q[Keys];
+  for (int i = 0; i < Keys; ++i) q[i] = Set(tile.q[key + i]);
+  for (int64_t column = 0; column < tile.columns; column += kLanes) {
+    const int64_t left = tile.columns - column;
+    F o = key == 0 ? Set(0.0f) : LoadAt(tile.o + column, left);
+    for (int i = 0; i < Keys; ++i) {
+      const float* row = rows + i * tile.state_stride + column;
+      Prefetch(row + Keys * tile.state_stride);
+      o = Fma(q[i], LoadAt(row, left), o);
     }
-  }
-  for (int v = 0; v < Vectors; ++v) {
-    o[v] = Mul(Set(tile.powers[tile.entries + 1]), o[v]);
-  }
-  for (int64_t s = 0; s <= tile.entries; ++s) {
-    const float* values = ValuesOf(tile, s) + column;
-    for (int v = 0; v < Vectors; ++v) {
-      const F w = LoadAt(values + v * kLanes, left - v * kLanes);
-      o[v] = Fma(Set(scores[s]), w, o[v]);
-    }
-  }
-  for (int v = 0; v < Vectors; ++v) {
-    StoreAt(tile.o + column + v * kLanes, o[v], left - v * kLanes);
+    StoreAt(tile.o + column, o, left);
   }
 }
 
 void ReplayOutputs(const ReplayTile& tile) {
   float scores[kMostEntries];
   ReplayScores(tile, scores);
-  constexpr int64_t kWide = kReplayVectors * kLanes;
-  int64_t column = 0;
-  for (; column + kWide <= tile.columns; column += kWide) {
-    ReplayColumns<kReplayVectors>(tile, scores, column);
+  int64_t key = 0;
+  for (; !tile.fresh && key + kReplayKeys <= tile.key_dim; key += kReplayKeys) {
+    ReplayKeys<kReplayKeys>(tile, key);
   }
-  for (; column < tile.columns; column += kLanes) {
-    ReplayColumns<1>(tile, scores, column);
+  for (; !tile.fresh && key < tile.key_dim; ++key) ReplayKeys<1>(tile, key);
+  const F scale = Set(tile.powers[tile.entries + 1]);
+  for (int64_t column = 0; column < tile.columns; column += kLanes) {
+    const int64_t left = tile.columns - column;
+    F o = tile.fresh ? Set(0.0f) : Mul(scale, LoadAt(tile.o + column, left));
+    for (int64_t s = 0; s <= tile.entries; ++s) {
+      o = Fma(Set(scores[s]), LoadAt(ValuesOf(tile, s) + column, left), o);
+    }
+    StoreAt(tile.o + column, o, left);
   }
 }
 

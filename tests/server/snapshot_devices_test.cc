@@ -197,10 +197,10 @@ INSTANTIATE_TEST_SUITE_P(
                                          LongConvKind::kExplicit),
                        ::testing::Values(0, 12)),
     [](const auto& test) {
-      const auto [kind, replay] = test.param;
-      return std::string(kind == LongConvKind::kExplicit ? "Explicit"
-                                                         : "Hierarchical") +
-             (replay == 0 ? "" : "Replay");
+      return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
+                             ? "Explicit"
+                             : "Hierarchical") +
+             (std::get<1>(test.param) == 0 ? "" : "Replay");
     });
 
 }  // namespace
