@@ -153,9 +153,9 @@ void AddModelFlags(CLI::App& app, ServerConfig& config) {
   flags.Add("attention-replay",
             OffOrNumber(kMinReplay, kMaxReplay, &config.attention_replay),
             "off|R",
-            "Write attention states every R tokens only, 2 .. 32: faster from "
-            "some tens of running sequences on. States of other settings are "
-            "refused [off]");
+            "Write attention states every R tokens only, 2 .. 32: fewer bytes, "
+            "but hardly faster yet (docs/performance.md). States of other "
+            "settings are refused [off]");
   flags.Add("threads", WholeNumber(0, 1024, &config.threads), "N",
             "Computing threads [0: every core of this process]");
   flags.Add("max-sequences", WholeNumber(0, 65536, &config.max_sequences), "N",
