@@ -19,7 +19,7 @@ namespace chela {
 // one build; `abi` catches a module that was left behind. It is raised whenever
 // backend.h, a header it includes, or this one changes what a module or its
 // caller is compiled against. The module is never closed.
-inline constexpr uint32_t kBackendModuleAbi = 5;
+inline constexpr uint32_t kBackendModuleAbi = 6;
 
 struct BackendModule {
   // The first member in every version, so that it can always be read.

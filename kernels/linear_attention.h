@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/attention_replay.h"
 #include "kernels/step.h"
 
 namespace chela {
@@ -26,7 +27,8 @@ enum class FeatureMap { kElu1, kSilu, kIdentity };
 // order, so a row has the same bits however the tokens are split into steps.
 // CUDA adds the tokens of longer segments in blocks at absolute positions:
 // there steps that end at multiples of 256 give the bits of the whole, others
-// its values within float32's accuracy.
+// its values within float32's accuracy. With replay (attention_replay.h) the
+// rows of one-token segments have an order of their own, on the CPU too.
 struct LinearAttention {
   int32_t heads = 0;
   int32_t key_dim = 0;    // per head
@@ -42,7 +44,8 @@ struct LinearAttention {
   const float* k_bias = nullptr;
   const float* norm_weight = nullptr;  // [heads * value_dim]
   const float* decay = nullptr;        // [heads], in (0, 1]; null: all 1
-  StateView state;       // [slots][heads, key_dim, value_dim], in/out
+  StateView state;  // [slots][heads, key_dim, value_dim], in/out
+  AttentionReplay replay = {};
   float* out = nullptr;  // [rows, heads * value_dim]
 };
 

@@ -159,7 +159,19 @@ absl::Status Validate(const LinearAttention& op) {
   CHELA_RETURN_IF_ERROR(ValidateStride(op.shared, keys, "shared"));
   CHELA_RETURN_IF_ERROR(ValidateStride(op.value, values, "value"));
   CHELA_RETURN_IF_ERROR(ValidateStride(op.reset, values, "reset"));
-  return ValidateState(op.state, keys * op.value_dim, "linear attention");
+  CHELA_RETURN_IF_ERROR(
+      ValidateState(op.state, keys * op.value_dim, "linear attention"));
+  const AttentionReplay& replay = op.replay;
+  if (replay.period == 0) return absl::OkStatus();
+  if (replay.period < kMinReplay || replay.period > kMaxReplay ||
+      replay.offset < 0) {
+    return Refuse("attention replay: period ", replay.period, ", offset ",
+                  replay.offset, "; want a period of 0 (off) or ", kMinReplay,
+                  " to ", kMaxReplay, " and no negative offset");
+  }
+  return ValidateState(replay.ring,
+                       op.heads * replay.head_floats(op.key_dim, op.value_dim),
+                       "attention replay");
 }
 
 absl::Status Validate(const GatedOutput& op) {

@@ -149,16 +149,17 @@ absl::Status ChelaModel::RunAttention(int32_t layer, StatePool& pool) {
   attention.norm_weight = w.attention_norm;
   attention.decay = w.decay;
   attention.state = StateOf(pool, layer, pool.layout().attention);
+  attention.replay = {.period = config().attention_replay,
+                      .offset = int64_t{layer} * config().num_heads,
+                      .ring = StateOf(pool, layer, pool.layout().replay)};
   attention.out = at.gated;
   CHELA_RETURN_IF_ERROR(backend_.Run(attention));
-  GatedOutput output;
-  output.x = at.gated;
-  output.weight = w.out_proj.get();
-  output.candidate = {candidate, stride};
-  output.gate = {update, stride};
-  output.residual = at.x;
-  output.out = at.x;
-  return backend_.Run(output);
+  return backend_.Run(GatedOutput{.x = at.gated,
+                                  .weight = w.out_proj.get(),
+                                  .candidate = {candidate, stride},
+                                  .gate = {update, stride},
+                                  .residual = at.x,
+                                  .out = at.x});
 }
 
 absl::Status ChelaModel::RunLayer(int32_t layer, StatePool& pool) {

@@ -213,6 +213,16 @@ std::string ModelConfig::ToJson() const {
   return json.dump();
 }
 
+absl::Status ModelConfig::SetAttentionReplay(int32_t period) {
+  if (period != 0 && (period < kMinReplay || period > kMaxReplay)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention replay: ", period, "; want 0 (off) or ",
+                     kMinReplay, " to ", kMaxReplay));
+  }
+  attention_replay = period;
+  return absl::OkStatus();
+}
+
 int32_t ModelConfig::levels() const {
   if (long_conv_kind == LongConvKind::kExplicit) return 0;
   return std::countr_zero(
@@ -232,8 +242,10 @@ StateLayout ModelConfig::state_layout() const {
   StateLayout layout;
   layout.short_conv = 0;
   layout.attention = (int64_t{short_conv_kernel_size} - 1) * hidden_size;
-  layout.long_conv =
+  layout.replay =
       layout.attention + int64_t{num_heads} * key_dim() * head_value_dim();
+  layout.long_conv = layout.replay + int64_t{attention_replay} *
+                                         (int64_t{shared_dim} + value_dim);
   layout.layer_floats = layout.long_conv + long_conv_state_rows() * hidden_size;
   layout.slot_floats = layout.layer_floats * num_hidden_layers;
   return layout;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/dtype.h"
 #include "kernels/feed_forward.h"
@@ -21,6 +22,7 @@ enum class LongConvKind { kExplicit, kHierarchical };
 struct StateLayout {
   int64_t short_conv = 0;  // [taps-1, hidden]; offsets within a layer
   int64_t attention = 0;   // [heads, key_dim, value_dim]
+  int64_t replay = 0;      // as kernels/attention_replay.h says, if used
   int64_t long_conv = 0;   // as kernels/long_convolution.h says
   int64_t layer_floats = 0;
   int64_t slot_floats = 0;
@@ -28,8 +30,9 @@ struct StateLayout {
   bool operator==(const StateLayout&) const = default;
 };
 
-// The hyper-parameters of one checkpoint: config.json, checked. Every size
-// elsewhere is computed from it, nowhere else. Immutable after Parse.
+// The hyper-parameters of one checkpoint: config.json, checked; and what was
+// chosen of its state. Every size elsewhere is computed from it, nowhere else.
+// Immutable once loaded.
 struct ModelConfig {
   int32_t vocab_size = 0;
   int32_t hidden_size = 0;
@@ -55,6 +58,10 @@ struct ModelConfig {
   int64_t max_position_trained = 0;  // 0: not stated
   bool bytes_tokenizer = false;      // "tokenizer": "bytes"
 
+  // R of attention replay (kernels/attention_replay.h), 0: off. No key of
+  // config.json: whoever loads the checkpoint chooses it.
+  int32_t attention_replay = 0;
+
   // From the text of config.json. INVALID_ARGUMENT names the key, what it was
   // and what is wanted. Keys nobody knows are listed in `unknown_keys`.
   static absl::StatusOr<ModelConfig> Parse(const std::string& json);
@@ -63,6 +70,9 @@ struct ModelConfig {
 
   // The config as a JSON object with the keys of config.json.
   std::string ToJson() const;
+
+  // INVALID_ARGUMENT unless 0 or kMinReplay .. kMaxReplay.
+  absl::Status SetAttentionReplay(int32_t period);
 
   int32_t key_dim() const { return shared_dim / num_heads; }  // per head
   int32_t head_value_dim() const { return value_dim / num_heads; }

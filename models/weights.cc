@@ -1,5 +1,6 @@
 #include "models/weights.h"
 
+#include "kernels/status_macros.h"
 #include "models/random_tensors.h"
 #include "models/stored_tensors.h"
 #include "models/tensor_files.h"
@@ -26,9 +27,10 @@ std::string Fingerprint(std::string of_tensors, DType stored, DType packed) {
 
 absl::StatusOr<std::unique_ptr<Weights>> Weights::Load(
     Backend& backend, const std::string& directory,
-    std::optional<DType> matrices) {
-  const absl::StatusOr<ModelConfig> config = ModelConfig::Load(directory);
+    std::optional<DType> matrices, int32_t attention_replay) {
+  absl::StatusOr<ModelConfig> config = ModelConfig::Load(directory);
   if (!config.ok()) return config.status();
+  CHELA_RETURN_IF_ERROR(config->SetAttentionReplay(attention_replay));
   const absl::StatusOr<TensorFiles> files = TensorFiles::Open(directory);
   if (!files.ok()) return files.status();
   absl::StatusOr<StoredTensors> tensors =

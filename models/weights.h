@@ -46,9 +46,11 @@ class Weights {
   // error is one line that names the file and the tensor or field, what was
   // found and what was wanted. `backend` must outlive the result. Matrices are
   // packed as `matrices`; none: as the checkpoint's torch_dtype.
+  // attention_replay: ModelConfig's.
   static absl::StatusOr<std::unique_ptr<Weights>> Load(
       Backend& backend, const std::string& directory,
-      std::optional<DType> matrices = std::nullopt);
+      std::optional<DType> matrices = std::nullopt,
+      int32_t attention_replay = 0);
   // Random weights of any config (for benchmarks): matrices of
   // config.torch_dtype, packed as above, with the scale of an initialised
   // model, reproducible from `seed`.
@@ -64,8 +66,9 @@ class Weights {
 
   // Bytes in backend memory: packed matrices, vectors, kernels and spectra.
   int64_t size_bytes() const;
-  // A 64-bit hash of config, tensors and how they are packed: two checkpoints
-  // with the same one have interchangeable states. Hexadecimal, 16 digits.
+  // A 64-bit hash of config.json, tensors and how they are packed: two
+  // checkpoints with the same one and the same layout of the state have
+  // interchangeable states. Hexadecimal, 16 digits.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:

@@ -120,7 +120,8 @@ absl::Status LoadWeights(LoadedDevice& device, const ServerConfig& config,
   const Clock::time_point start = Clock::now();
   absl::StatusOr<std::unique_ptr<Weights>> weights = Weights::Load(
       *device.backend, directory,
-      config.int8_weights ? std::optional<DType>(DType::kI8) : std::nullopt);
+      config.int8_weights ? std::optional<DType>(DType::kI8) : std::nullopt,
+      config.attention_replay);
   if (!weights.ok()) return weights.status();
   absl::StatusOr<std::unique_ptr<ChelaModel>> model = ChelaModel::Create(
       *device.backend, *std::move(weights), config.max_batch_tokens);

@@ -27,6 +27,7 @@ struct ServerConfig {
   DeviceChoice device = DeviceChoice::kAuto;
   std::vector<int32_t> device_numbers{0};  // for kCuda; distinct
   bool int8_weights = false;               // else the checkpoint's type
+  int32_t attention_replay = 0;            // R; 0: off
   int32_t threads = 0;                     // 0: every core of this process
   int32_t max_sequences = 0;  // on each device; 0: as many states as fit
 

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/attention_replay.h"
 #include "server/device_flag.h"
 
 namespace chela {
@@ -33,6 +34,20 @@ CLI::Validator WholeNumber(int64_t low, int64_t high, Number* out) {
           "\"", text, "\"; want a whole number, ", low, " .. ", high));
     }
     *out = static_cast<Number>(value);
+    return absl::OkStatus();
+  });
+}
+
+// "off" is stored as 0.
+CLI::Validator OffOrNumber(int64_t low, int64_t high, int32_t* out) {
+  return Store([low, high, out](const std::string& text) {
+    int32_t value = 0;
+    if (text != "off" &&
+        (!absl::SimpleAtoi(text, &value) || value < low || value > high)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", text, "\"; want off or a whole number, ", low, " .. ", high));
+    }
+    *out = value;
     return absl::OkStatus();
   });
 }
@@ -135,6 +150,12 @@ void AddModelFlags(CLI::App& app, ServerConfig& config) {
       "auto|int8",
       "Type of the matrices in memory; int8 is half of bf16 and a little "
       "less exact [auto: the checkpoint's]");
+  flags.Add("attention-replay",
+            OffOrNumber(kMinReplay, kMaxReplay, &config.attention_replay),
+            "off|R",
+            "Write attention states every R tokens only, 2 .. 32: fewer bytes, "
+            "but hardly faster yet (docs/performance.md). States of other "
+            "settings are refused [off]");
   flags.Add("threads", WholeNumber(0, 1024, &config.threads), "N",
             "Computing threads [0: every core of this process]");
   flags.Add("max-sequences", WholeNumber(0, 65536, &config.max_sequences), "N",

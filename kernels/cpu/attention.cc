@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/attention_ring.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/linear_attention.h"
 #include "kernels/status_macros.h"
@@ -40,6 +41,88 @@ int64_t ColumnsPerTask(const LinearAttention& op, const StepRows& step,
   const int64_t parts = (2 * threads + units - 1) / units;
   const int64_t columns = (op.value_dim + parts - 1) / parts;
   return (columns + kColumnsPerTile - 1) / kColumnsPerTile * kColumnsPerTile;
+}
+
+// One task: value columns of one head of one segment.
+struct Part {
+  const LinearAttention& op;
+  const Segment& segment;
+  int64_t head;
+  int64_t first_column;  // of the head
+  int64_t columns;
+  Rows at;
+  int64_t key_stride;
+  int64_t value_stride;
+
+  int64_t key() const { return head * op.key_dim; }
+  int64_t column() const { return head * op.value_dim + first_column; }
+  float decay() const { return op.decay == nullptr ? 1.0f : op.decay[head]; }
+  float* state() const {
+    return op.state.data + segment.slot * op.state.slot_stride +
+           key() * op.value_dim + first_column;
+  }
+};
+
+AttentionTile TileOf(const Part& part, int64_t t) {
+  const int64_t row = part.segment.first_row + t;
+  return {.tokens = std::min(kTokensPerTile, part.segment.rows - t),
+          .key_dim = part.op.key_dim,
+          .columns = part.columns,
+          .decay = part.decay(),
+          .fresh = part.segment.position == 0 && t == 0,
+          .q = part.at.q + row * part.key_stride + part.key(),
+          .k = part.at.k + row * part.key_stride + part.key(),
+          .key_stride = part.key_stride,
+          .w = part.at.w + row * part.value_stride + part.column(),
+          .value_stride = part.value_stride,
+          .state = part.state(),
+          .state_stride = part.op.value_dim,
+          .o = part.at.o + row * part.value_stride + part.column()};
+}
+
+// What a task does of a segment with replay before its tokens, or all of it
+// where that is one. Whoever has a head's first column writes its keys.
+void RunReplay(const Part& part, const CpuKernelTable& kernels) {
+  const AttentionRing ring(part.op, part.segment, part.head);
+  const AttentionRing::Powers powers(part.decay());
+  ReplayTile tile = {.entries = ring.entries(),
+                     .key_dim = part.op.key_dim,
+                     .columns = part.columns,
+                     .powers = powers.of,
+                     .ring_keys = ring.keys(0),
+                     .ring_values = ring.values(0) + part.first_column,
+                     .ring_stride = part.op.value_dim,
+                     .write = true,
+                     .state = part.state(),
+                     .state_stride = part.op.value_dim};
+  if (part.segment.rows > 1) {
+    if (ring.entries() > 0) kernels.attention_replay(tile);
+    return;
+  }
+  const AttentionTile token = TileOf(part, 0);
+  tile.q = token.q;
+  tile.k = token.k;
+  tile.w = token.w;
+  tile.o = token.o;
+  tile.fresh = token.fresh;
+  tile.write = ring.flush();
+  kernels.attention_replay(tile);
+  if (ring.flush()) return;
+  std::copy_n(token.w, part.columns,
+              ring.values(ring.entries()) + part.first_column);
+  if (part.first_column == 0) {
+    std::copy_n(token.k, part.op.key_dim, ring.keys(ring.entries()));
+  }
+}
+
+void SetRings(const LinearAttention& op, const StepRows& step) {
+  for (const Segment& segment : step.segments) {
+    for (int64_t head = 0; head < op.heads; ++head) {
+      const AttentionRing ring(op, segment, head);
+      const bool empty = segment.rows > 1 || ring.flush();
+      ring.SetEntries(empty ? 0 : ring.entries() + 1);
+    }
+  }
 }
 
 }  // namespace
@@ -85,31 +168,27 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
     const int64_t head = task / tiles % op.heads;
     const Segment& segment =
         step_.segments[static_cast<size_t>(task / tiles / op.heads)];
-    const int64_t key = head * op.key_dim;
-    const int64_t column = head * op.value_dim + first_column;
+    const Part part = {op,
+                       segment,
+                       head,
+                       first_column,
+                       std::min(columns, op.value_dim - first_column),
+                       at,
+                       key_stride,
+                       value_stride};
+    if (op.replay.period > 0) {
+      RunReplay(part, kernels_);
+      if (segment.rows == 1) return;
+    }
     for (int64_t t = 0; t < segment.rows; t += kTokensPerTile) {
-      const int64_t row = segment.first_row + t;
-      kernels_.attention_tile(
-          {.tokens = std::min(kTokensPerTile, segment.rows - t),
-           .key_dim = op.key_dim,
-           .columns = std::min(columns, op.value_dim - first_column),
-           .decay = op.decay == nullptr ? 1.0f : op.decay[head],
-           .fresh = segment.position == 0 && t == 0,
-           .q = at.q + row * key_stride + key,
-           .k = at.k + row * key_stride + key,
-           .key_stride = key_stride,
-           .w = at.w + row * value_stride + column,
-           .value_stride = value_stride,
-           .state = op.state.data + segment.slot * op.state.slot_stride +
-                    key * op.value_dim + first_column,
-           .state_stride = op.value_dim,
-           .o = at.o + row * value_stride + column});
+      kernels_.attention_tile(TileOf(part, t));
     }
   };
   const auto tasks =
       static_cast<int64_t>(step_.segments.size()) * op.heads * tiles;
   const int64_t work = rows * op.key_dim * values;
   ForTasks(tasks, work / tasks, run_tile);
+  if (op.replay.period > 0) SetRings(op, step_);
 
   ForRanges(rows, values, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * op.heads; i < end * op.heads; ++i) {

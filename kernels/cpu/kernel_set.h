@@ -4,6 +4,7 @@
 #define CHELA_KERNELS_CPU_KERNEL_SET_H_
 
 #include "kernels/cpu/attention_kernels.h"
+#include "kernels/cpu/attention_replay_kernels.h"
 #include "kernels/cpu/explicit_kernels.h"
 #include "kernels/cpu/fft_kernels.h"
 #include "kernels/cpu/hierarchical_kernels.h"
@@ -20,6 +21,7 @@ constexpr CpuKernelTable MakeTable(const char* name) {
   FillRowKernels(&table);
   FillProductKernels(&table);
   FillAttentionKernels(&table);
+  FillReplayKernels(&table);
   FillHierarchicalKernels(&table);
   FillExplicitKernels(&table);
   FillFftKernels(&table);

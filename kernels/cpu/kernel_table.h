@@ -111,6 +111,26 @@ struct AttentionTile {
   float* o = nullptr;
 };
 
+// One token of linear attention with replay on a range of value columns of one
+// head, or the ring's addition to the state alone (attention_replay.h).
+struct ReplayTile {
+  int64_t entries = 0;  // of the ring
+  int64_t key_dim = 0;
+  int64_t columns = 0;
+  const float* powers = nullptr;       // decay^0 .. decay^(entries + 1)
+  const float* ring_keys = nullptr;    // [entries, key_dim]
+  const float* ring_values = nullptr;  // entry s at ring_values + s * stride
+  int64_t ring_stride = 0;
+  const float* q = nullptr;  // null: no token, no output
+  const float* k = nullptr;
+  const float* w = nullptr;
+  bool fresh = false;      // start from S = 0; `state` is written only
+  bool write = false;      // S becomes what it is with the ring and the token
+  float* state = nullptr;  // key row i at state + i * state_stride
+  int64_t state_stride = 0;
+  float* o = nullptr;
+};
+
 // One head of one row: out = SiLU(reset) . RMSNorm(o) . weight.
 struct AttentionOutputRow {
   int64_t value_dim = 0;
@@ -149,6 +169,7 @@ struct CpuKernelTable {
 
   void (*attention_input[3])(const AttentionInputRow& row) = {};  // FeatureMap
   void (*attention_tile)(const AttentionTile& tile) = nullptr;
+  void (*attention_replay)(const ReplayTile& tile) = nullptr;
   void (*attention_output)(const AttentionOutputRow& row) = nullptr;
 
   void (*hierarchical_tile)(const HierarchicalTile& tile) = nullptr;

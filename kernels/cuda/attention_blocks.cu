@@ -21,15 +21,6 @@
 namespace chela::cuda {
 namespace {
 
-// x^n to float32's last bit.
-__device__ float Power(float x, int n) {
-  double power = 1;
-  for (double square = x; n > 0; n /= 2, square *= square) {
-    if (n % 2 != 0) power *= square;
-  }
-  return static_cast<float>(power);
-}
-
 // The tokens of one group of a chunk.
 struct GroupSpan {
   int groups = 0;     // of the chunk

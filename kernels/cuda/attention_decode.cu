@@ -1,82 +1,12 @@
 // Decode rows of the linear attention.
-#include <cooperative_groups.h>
-
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/attention_math.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace chela::cuda {
 namespace {
 
 namespace cg = cooperative_groups;
-
-// The raw sums of four value columns from `column` on; 0 beyond the head.
-__device__ __forceinline__ void LoadValues(const LinearAttention& op,
-                                           const float* value, int column,
-                                           float (&w)[4]) {
-  if (column + 4 <= op.value_dim && op.value_dim % 4 == 0 &&
-      reinterpret_cast<uintptr_t>(value) % 16 == 0) {
-    const float4 four = __ldcg(reinterpret_cast<const float4*>(value + column));
-    w[0] = four.x, w[1] = four.y, w[2] = four.z, w[3] = four.w;
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    w[j] = column + j < op.value_dim ? __ldcg(value + column + j) : 0.0f;
-  }
-}
-
-// Shared memory of a block that has own_tiles of a head's tiles.
-struct Shared {
-  __device__ Shared(float* memory, int key_dim, int own_tiles)
-      : q(memory),
-        k(q + key_dim),
-        o(k + key_dim),
-        squares(o + own_tiles * kTileColumns) {}
-  static size_t Bytes(int key_dim, int own_tiles, int tiles) {
-    return sizeof(float) *
-           static_cast<size_t>(2 * key_dim + own_tiles * kTileColumns + tiles);
-  }
-  float* q;        // [key_dim]
-  float* k;        // [key_dim]
-  float* o;        // [own_tiles, 64]
-  float* squares;  // [tiles]: of every tile's o, whoever computes it
-};
-
-// A tile's output from its threads' sums over four keys each, in ascending
-// order of the keys; by one warp, which tells its squares to the cluster.
-template <bool kClusters>
-__device__ __forceinline__ void FinishTile(
-    const float (&parts)[kKeyGroups][kTileColumns], int own, int tile_index,
-    int cluster_size, const Shared& memory) {
-  const int lane = static_cast<int>(threadIdx.x);
-  float low = 0;
-  float high = 0;
-#pragma unroll
-  for (int i = 0; i < kKeyGroups; ++i) {
-    low += parts[i][lane];
-    high += parts[i][lane + 32];
-  }
-  memory.o[own * kTileColumns + lane] = low;
-  memory.o[own * kTileColumns + lane + 32] = high;
-  const float squares = TileSquares(low, high);
-  float* to = memory.squares + tile_index;
-#if __CUDA_ARCH__ >= 900
-  // Written where it will be read: a read from another block's memory takes
-  // far longer than the wait for everyone that is needed anyway.
-  if constexpr (kClusters) {
-    if (lane < cluster_size) to = cg::this_cluster().map_shared_rank(to, lane);
-  }
-#endif
-  if (lane < cluster_size) *to = squares;
-}
-
-// The sum of the squares of all tiles in ascending order.
-__device__ __forceinline__ float HeadSquares(const Shared& memory, int tiles) {
-  float all = 0;
-  for (int i = 0; i < tiles; ++i) all += memory.squares[i];
-  return all;
-}
 
 // A cluster of blocks owns one head of one row; block r of it tiles r,
 // r + cluster_size .. of the value columns, one after the other. Thread (g, c)
@@ -92,7 +22,7 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
   __shared__ float parts[2][kKeyGroups][kTileColumns];
   const int tiles = ValueTiles(op.value_dim);
   const int own_tiles = (tiles + cluster_size - 1) / cluster_size;
-  const Shared memory(dynamic, op.key_dim, own_tiles);
+  const TileShared memory(dynamic, op.key_dim, own_tiles);
 
   const int head = static_cast<int>(blockIdx.x) / cluster_size;
   const int rank = static_cast<int>(blockIdx.x) % cluster_size;
@@ -208,32 +138,14 @@ __global__ void __launch_bounds__(kTileThreads, kAhead ? 3 : 4)
   if constexpr (kClusters) cg::this_cluster().sync();
 #endif
   if constexpr (!kClusters) __syncthreads();
-  const float scale = HeadScale(op, HeadSquares(memory, tiles));
-  for (int i = thread; i < own_tiles * kTileColumns; i += kTileThreads) {
-    const int column = (i / kTileColumns * cluster_size + rank) * kTileColumns +
-                       i % kTileColumns;
-    if (column >= op.value_dim) continue;
-    const int over_all = head * op.value_dim + column;
-    const int64_t at = row * op.heads * op.value_dim + over_all;
-    const bool first = i < kTileColumns;
-    const float out =
-        Gate(memory.o[i], scale, first ? first_reset : __ldcg(reset + column),
-             first ? first_weight : op.norm_weight[over_all]);
-    op.out[at] = out;
-    StoreRounded(copy, at, out);
-  }
-}
-
-// Blocks that share a head: as many as it has tiles while there are few rows,
-// fewer where those alone fill the multiprocessors, two each. The bits are the
-// same.
-int ClusterFor(const LinearAttention& op, int max_rows, int processors) {
-  int cluster = ClusterOf(op.value_dim);
-  while (cluster > 1 && int64_t{op.heads} * max_rows * (cluster / 2) >=
-                            int64_t{2} * processors - 8) {
-    cluster /= 2;
-  }
-  return cluster;
+  GateTiles(op, copy, memory,
+            {.row = row,
+             .head = head,
+             .rank = rank,
+             .cluster_size = cluster_size,
+             .reset = reset,
+             .first_reset = first_reset,
+             .first_weight = first_weight});
 }
 
 template <bool kAhead>
@@ -251,19 +163,11 @@ cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
                          int32_t processors, bool clusters, bool overlap,
                          cudaStream_t stream) {
-  const int cluster = clusters ? ClusterFor(op, max_rows, processors) : 1;
-  const int own_tiles = (ValueTiles(op.value_dim) + cluster - 1) / cluster;
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(op.heads * cluster),
-                    static_cast<unsigned>(max_rows));
-  shape.block = dim3(kTileThreads);
-  shape.shared_bytes =
-      Shared::Bytes(op.key_dim, own_tiles, ValueTiles(op.value_dim));
-  shape.cluster = cluster;
-  shape.overlap = overlap;
-  shape.stream = stream;
-  return own_tiles > 1 ? LaunchOf<true>(op, copy, rows, shape)
-                       : LaunchOf<false>(op, copy, rows, shape);
+  const LaunchShape shape =
+      DecodeShape(op, max_rows, processors, clusters, overlap, stream);
+  return OwnTiles(op, shape.cluster) > 1
+             ? LaunchOf<true>(op, copy, rows, shape)
+             : LaunchOf<false>(op, copy, rows, shape);
 }
 
 }  // namespace chela::cuda

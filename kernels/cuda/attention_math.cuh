@@ -94,6 +94,15 @@ __device__ __forceinline__ void Advance(StateTile& tile, float decay,
   }
 }
 
+// x^n to float32's last bit.
+__device__ __forceinline__ float Power(float x, int n) {
+  double power = 1;
+  for (double square = x; n > 0; n /= 2, square *= square) {
+    if (n % 2 != 0) power *= square;
+  }
+  return static_cast<float>(power);
+}
+
 // The affine maps of key `key` (over all heads).
 struct AttentionScales {
   float q_scale, q_bias, k_scale, k_bias;

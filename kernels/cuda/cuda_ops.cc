@@ -114,12 +114,20 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
     const absl::StatusOr<RoundedOut> copy =
         RoundedCopyOf(op.out, op.heads * op.value_dim);
     if (!copy.ok()) return copy.status();
-    CHELA_RETURN_IF_ERROR(
-        Check(LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(),
-                           processors_, modern_, modern_, stream_),
-              "a linear attention"));
+    const cudaError_t error =
+        op.replay.period > 0
+            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_)
+            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_);
+    CHELA_RETURN_IF_ERROR(Check(error, "a linear attention"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
+  if (op.replay.period > 0) {
+    CHELA_RETURN_IF_ERROR(
+        Check(LaunchEmptyRings(op, step_.chunk_list(), stream_),
+              "a ring of attention"));
+  }
   const absl::StatusOr<ChunkScratch> scratch = AttentionScratch(op);
   if (!scratch.ok()) return scratch.status();
   return Check(LaunchChunks(op, *scratch, step_.chunk_list(), modern_, stream_),

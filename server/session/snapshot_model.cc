@@ -25,6 +25,10 @@ std::string Layout(const ModelConfig& config) {
     absl::StrAppend(&layout, " base=", config.long_conv_base_length,
                     " levels=", config.levels());
   }
+  // Only with replay, so that states from before it are still read.
+  if (config.attention_replay > 0) {
+    absl::StrAppend(&layout, " replay=", config.attention_replay);
+  }
   return layout;
 }
 

@@ -43,6 +43,9 @@ std::vector<float> AttentionOn::Step(const Rows& rows,
                       .norm_weight = norm_weight_.data(),
                       .decay = weights_.decay.empty() ? nullptr : decay_.data(),
                       .state = {state_.data(), slot_stride()},
+                      .replay = {.period = period_,
+                                 .offset = offset_,
+                                 .ring = {ring_.data(), ring_stride()}},
                       .out = out.data()});
   EXPECT_TRUE(status.ok()) << status;
   return out.Read();
@@ -53,12 +56,36 @@ std::vector<float> AttentionOn::Feed(int32_t slot, const Tokens& tokens,
   const auto count = static_cast<int64_t>(tokens.rows.size()) / tokens.stride;
   std::vector<float> all;
   for (const Segment& part : Split(slot, static_cast<int32_t>(count), sizes)) {
-    const std::vector<float> out =
-        Step(Rows{part},
-             RowsOf(tokens.rows, tokens.stride, part.position, part.rows));
+    const std::vector<float> out = StepOf(part, tokens);
     all.insert(all.end(), out.begin(), out.end());
   }
   return all;
+}
+
+void AttentionOn::CopySlot(int32_t from, int32_t to) {
+  const int64_t state = slot_stride() - kAttentionGap;
+  const int64_t ring = ring_stride() - kAttentionGap;
+  EXPECT_TRUE(backend_
+                  .Copy(state_.data() + from * slot_stride(),
+                        state_.data() + to * slot_stride(),
+                        static_cast<size_t>(state) * sizeof(float))
+                  .ok());
+  EXPECT_TRUE(backend_
+                  .Copy(ring_.data() + from * ring_stride(),
+                        ring_.data() + to * ring_stride(),
+                        static_cast<size_t>(ring) * sizeof(float))
+                  .ok());
+}
+
+void AttentionOn::SetCount(int32_t slot, float count) {
+  const AttentionReplay replay = {.period = period_, .offset = 0, .ring = {}};
+  for (int32_t head = 0; head < weights_.heads; ++head) {
+    float* const at =
+        ring_.data() + slot * ring_stride() +
+        head * replay.head_floats(weights_.key_dim, weights_.value_dim) +
+        replay.count_at(weights_.key_dim);
+    EXPECT_TRUE(backend_.Upload(&count, at, sizeof(count)).ok());
+  }
 }
 
 }  // namespace chela

@@ -46,7 +46,10 @@ struct Tokens {
 // A backend's copy of the weights, and states that begin poisoned.
 class AttentionOn {
  public:
-  AttentionOn(Backend& backend, const reference::AttentionWeights& weights)
+  // With replay if `period` is not 0.
+  AttentionOn(Backend& backend, const reference::AttentionWeights& weights,
+              int32_t period = 0, int64_t offset = 0,
+              int32_t slots = kAttentionSlots)
       : backend_(backend),
         weights_(weights),
         q_scale_(backend, weights.q_scale),
@@ -57,14 +60,27 @@ class AttentionOn {
         decay_(backend, weights.decay),
         keys_(int64_t{weights.heads} * weights.key_dim),
         values_(int64_t{weights.heads} * weights.value_dim),
-        state_(backend, kAttentionSlots * slot_stride()) {}
+        state_(backend, slots * slot_stride()),
+        period_(period),
+        offset_(offset),
+        ring_(backend, slots * ring_stride()) {}
 
   int64_t slot_stride() const {
     return keys_ * weights_.value_dim + kAttentionGap;
   }
 
+  int64_t ring_stride() const {
+    return period_ * (keys_ + values_) + kAttentionGap;
+  }
+
   // One step; `inputs` holds its rows. Returns the rows of `out`.
   std::vector<float> Step(const Rows& rows, const std::vector<float>& inputs);
+
+  // One token or more of a sequence.
+  std::vector<float> StepOf(const Segment& part, const Tokens& tokens) {
+    return Step(Rows{part},
+                RowsOf(tokens.rows, tokens.stride, part.position, part.rows));
+  }
 
   // A whole sequence, fed to `slot` in steps of the given sizes.
   std::vector<float> Feed(int32_t slot, const Tokens& tokens,
@@ -75,6 +91,15 @@ class AttentionOn {
     return RowsOf(State(), 1, slot * slot_stride(),
                   slot_stride() - kAttentionGap);
   }
+  std::vector<float> Ring() const { return ring_.Read(); }
+  std::vector<float> RingOf(int32_t slot) const {
+    return RowsOf(Ring(), 1, slot * ring_stride(),
+                  ring_stride() - kAttentionGap);
+  }
+  // State and ring.
+  void CopySlot(int32_t from, int32_t to);
+  // Of every head.
+  void SetCount(int32_t slot, float count);
 
  private:
   Backend& backend_;
@@ -83,6 +108,9 @@ class AttentionOn {
   int64_t keys_;
   int64_t values_;
   Tensor state_;
+  int32_t period_;
+  int64_t offset_;
+  Tensor ring_;
 };
 
 }  // namespace chela

@@ -235,6 +235,18 @@ TEST(ModelConfig, LaysOutAStateWithoutGaps) {
   EXPECT_EQ(layout.slot_bytes(), 4 * layout.slot_floats);
 }
 
+TEST(ModelConfig, LaysOutTheRingOfAttentionReplay) {
+  ModelConfig config = test_support::TinyConfig();
+  const StateLayout without = config.state_layout();
+  EXPECT_EQ(without.replay, without.long_conv);
+  ASSERT_TRUE(config.SetAttentionReplay(8).ok());
+  const StateLayout layout = config.state_layout();
+  const int64_t ring = 8 * (config.shared_dim + config.value_dim);
+  EXPECT_EQ(layout.replay, without.long_conv);
+  EXPECT_EQ(layout.long_conv, without.long_conv + ring);
+  EXPECT_EQ(layout.layer_floats, without.layer_floats + ring);
+}
+
 TEST(ModelConfig, LoadNamesTheFile) {
   const test_support::TempDir folder;
   const auto missing = ModelConfig::Load(folder.path());

@@ -37,8 +37,11 @@ RunningModel::RunningModel(const std::string& directory,
   backend.threads = options.threads;
   backend.max_kernels = options.max_kernels;
   backend_ = Value(MakeBackend(backend));
-  model_ = Value(ChelaModel::Create(
-      *backend_, Value(Weights::Load(*backend_, directory)), options.max_rows));
+  model_ = Value(
+      ChelaModel::Create(*backend_,
+                         Value(Weights::Load(*backend_, directory, std::nullopt,
+                                             options.attention_replay)),
+                         options.max_rows));
   pool_ = Value(StatePool::Create(*backend_, model_->config(), options.slots));
 }
 

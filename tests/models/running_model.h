@@ -24,6 +24,7 @@ class RunningModel {
     int32_t slots = 4;
     int32_t threads = 2;
     CpuKernels max_kernels = CpuKernels::kAvx512Bf16;
+    int32_t attention_replay = 0;
   };
   explicit RunningModel(const std::string& directory)
       : RunningModel(directory, Options()) {}

@@ -9,6 +9,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "models/named_sizes.h"
+#include "server/tools/bench/attention_bench.h"
+#include "server/tools/bench/decode_row.h"
 #include "server/tools/bench/decode_workload.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/paired_runs.h"
@@ -96,6 +98,28 @@ INSTANTIATE_TEST_SUITE_P(
       for (char& c : name) c = c == '.' ? '_' : c;
       return name;
     });
+
+TEST(StepBytes, CountReplayOverItsPeriod) {
+  auto config = NamedSize("350m", LongConvKind::kHierarchical);
+  ASSERT_TRUE(config.ok());
+  const double plain = StepBytes(*config).LayerAttentionFloats();
+  const double state = 4.0 * 64 * 512;
+  EXPECT_DOUBLE_EQ(plain, 2 * state);
+  for (const int32_t period : {2, 8, 32}) {
+    ASSERT_TRUE(config->SetAttentionReplay(period).ok());
+    // One period, token by token.
+    double floats = 0;
+    for (int32_t entries = 0; entries < period; ++entries) {
+      const bool last = entries == period - 1;
+      floats += state * (last ? 2 : 1) +
+                (entries + (last ? 0 : 1)) * 4.0 * (64 + 512);
+    }
+    EXPECT_NEAR(StepBytes(*config).LayerAttentionFloats(), floats / period,
+                1e-6 * floats);
+  }
+  // As performance.md has it, which lets every token write an entry.
+  EXPECT_NEAR(ReplayGain(*config, 16), 1.650, 0.001);
+}
 
 TEST(StepBytes, CountStatesASequenceAndWeightsOnce) {
   const auto config = NamedSize("31m", LongConvKind::kHierarchical);

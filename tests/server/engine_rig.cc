@@ -79,7 +79,8 @@ Rig::Rig(const RigOptions& options, bool start)
       made = std::move(with_draws);
     }
     device.backend = std::make_unique<HookedBackend>(std::move(made));
-    auto weights = Must(Weights::Load(*device.backend, directory));
+    auto weights = Must(Weights::Load(*device.backend, directory, std::nullopt,
+                                      options.attention_replay));
     device.model = Must(ChelaModel::Create(*device.backend, std::move(weights),
                                            options.limits.max_batch_tokens));
     // By hand a text goes on in the slot that was just given back.

@@ -36,6 +36,7 @@ struct RigOptions {
   EngineLimits limits = {};
   int32_t threads = 1;
   LongConvKind kind = LongConvKind::kHierarchical;
+  int32_t attention_replay = 0;
   // Of about 34,000 bytes instead of 3,000: larger than a prompt's tokens.
   bool large_states = false;
   int32_t replicas = 1;                 // each with `slots`

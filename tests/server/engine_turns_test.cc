@@ -240,5 +240,27 @@ TEST_P(EngineTurnsTest, AStateHoldsNothingOfTheSlotsLastOwner) {
   }
 }
 
+// Where a turn ends anywhere in a period of attention replay.
+TEST(EngineReplayTurnsTest, ResumingGivesWhatAnUninterruptedRunGives) {
+  Rig rig({.slots = 6, .attention_replay = 7});
+  const SamplingParams sampling = LookingBack(7);
+  for (const int32_t prompt : {1, 40, 300}) {
+    const TurnAnswer whole =
+        RunTurn(rig, TurnJob(nullptr, Prompt(prompt), 60, sampling));
+    for (const int32_t cut : {1, 2, 3, 10, 29, 30, 31, 32, 33, 34, 35}) {
+      SCOPED_TRACE(cut);
+      const TurnAnswer first =
+          RunTurn(rig, TurnJob(nullptr, Prompt(prompt), cut, sampling));
+      const TurnAnswer second =
+          RunTurn(rig, TurnJob(first.state, {}, 60 - cut, sampling));
+      Tokens tokens = first.tokens;
+      tokens.insert(tokens.end(), second.tokens.begin(), second.tokens.end());
+      EXPECT_EQ(tokens, whole.tokens);
+      ASSERT_NE(second.state, nullptr);
+      ExpectSameState(*second.state, *whole.state);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chela

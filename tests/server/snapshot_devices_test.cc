@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <random>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -32,9 +34,11 @@ T Must(absl::StatusOr<T> value) {
 // One text on one device.
 class Text {
  public:
-  Text(std::unique_ptr<Backend> backend, const std::string& directory)
+  Text(std::unique_ptr<Backend> backend, const std::string& directory,
+       int32_t attention_replay)
       : backend_(std::move(backend)) {
-    auto weights = Must(Weights::Load(*backend_, directory));
+    auto weights = Must(
+        Weights::Load(*backend_, directory, std::nullopt, attention_replay));
     snapshot_model_ =
         MakeSnapshotModel(weights->config(), weights->fingerprint());
     model_ = Must(ChelaModel::Create(*backend_, std::move(weights), 256));
@@ -117,7 +121,8 @@ Tokens RandomTokens(size_t count, uint32_t seed) {
   return tokens;
 }
 
-class SnapshotDevicesTest : public ::testing::TestWithParam<LongConvKind> {
+class SnapshotDevicesTest
+    : public ::testing::TestWithParam<std::tuple<LongConvKind, int32_t>> {
  protected:
   void SetUp() override {
     ModelConfig config = test_support::TinyConfig();
@@ -126,7 +131,8 @@ class SnapshotDevicesTest : public ::testing::TestWithParam<LongConvKind> {
     config.shared_dim = 32;
     config.value_dim = 64;
     config.intermediate_size = 96;
-    if (GetParam() == LongConvKind::kExplicit) {
+    const auto [kind, replay] = GetParam();
+    if (kind == LongConvKind::kExplicit) {
       config.long_conv_kind = LongConvKind::kExplicit;
       config.long_conv_base_length = 0;
     }
@@ -137,18 +143,20 @@ class SnapshotDevicesTest : public ::testing::TestWithParam<LongConvKind> {
     options.kind = BackendKind::kCuda;
     auto cuda = MakeBackend(options);
     if (cuda.ok()) {
-      cuda_ = std::make_unique<Text>(*std::move(cuda), model_->directory());
+      cuda_ =
+          std::make_unique<Text>(*std::move(cuda), model_->directory(), replay);
     } else if (std::getenv("CHELA_REQUIRE_DEVICES") != nullptr) {
       FAIL() << cuda.status();
     } else {
       GTEST_SKIP() << cuda.status();
     }
-    cpu_ = std::make_unique<Text>(std::move(cpu), model_->directory());
+    cpu_ = std::make_unique<Text>(std::move(cpu), model_->directory(), replay);
   }
 
   // `from` reads a prompt and goes on; `to` goes on from its snapshot.
   static void ExpectSameText(Text& from, Text& to) {
     from.Feed(RandomTokens(300, 1), 256);
+    from.Feed(RandomTokens(5, 3), 1);  // into a period of replay
     const std::string snapshot = from.Save();
     ASSERT_EQ(from.layout(), to.layout());
     ASSERT_TRUE(to.Load(snapshot).ok());
@@ -180,10 +188,14 @@ TEST_P(SnapshotDevicesTest, GoesOnFromTheCpuOnTheGpu) {
 
 INSTANTIATE_TEST_SUITE_P(
     EveryKernel, SnapshotDevicesTest,
-    ::testing::Values(LongConvKind::kHierarchical, LongConvKind::kExplicit),
+    ::testing::Combine(::testing::Values(LongConvKind::kHierarchical,
+                                         LongConvKind::kExplicit),
+                       ::testing::Values(0, 12)),
     [](const auto& test) {
-      return std::string(
-          test.param == LongConvKind::kExplicit ? "Explicit" : "Hierarchical");
+      return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
+                             ? "Explicit"
+                             : "Hierarchical") +
+             (std::get<1>(test.param) == 0 ? "" : "Replay");
     });
 
 }  // namespace

@@ -172,6 +172,26 @@ TEST(SnapshotModelTest, NamesKindAndShapes) {
             "explicit f32 layers=2 short=2x16 attention=2x4x12 long=32x16");
 }
 
+TEST(SnapshotModelTest, RefusesAStateOfAnotherAttentionReplay) {
+  ModelConfig config = test_support::TinyConfig();
+  const SnapshotModel off = MakeSnapshotModel(config, "0123");
+  ASSERT_TRUE(config.SetAttentionReplay(8).ok());
+  const SnapshotModel eight = MakeSnapshotModel(config, "0123");
+  ASSERT_TRUE(config.SetAttentionReplay(16).ok());
+  const SnapshotModel sixteen = MakeSnapshotModel(config, "0123");
+  EXPECT_EQ(eight.layout, off.layout + " replay=8");
+  const auto refuse = [](const SnapshotModel& from, const SnapshotModel& to) {
+    const absl::Status status =
+        DecodeSnapshot(Encoded(RandomState(from, 3), from), to).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(status.message(),
+                AllOf(HasSubstr(from.layout), HasSubstr(to.layout)));
+  };
+  refuse(off, eight);
+  refuse(eight, off);
+  refuse(eight, sixteen);
+}
+
 TEST(SnapshotModelTest, BoundsEverySnapshot) {
   const SnapshotModel model = SmallSnapshotModel();
   SequenceState state = RandomState(model, 11);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
+#include "kernels/attention_replay.h"
 
 namespace chela::bench {
 
@@ -55,6 +56,23 @@ void AddModelFlags(CLI::App& command, std::string& size, std::string& model_dir,
           {"explicit", LongConvKind::kExplicit}}));
 }
 
+// R of attention replay, or off.
+void AddReplayFlag(CLI::App& command, int32_t& period) {
+  command
+      .add_option_function<std::string>(
+          "--attention-replay",
+          [&period](const std::string& text) {
+            if (text == "off") return;
+            if (!absl::SimpleAtoi(text, &period) || period < kMinReplay ||
+                period > kMaxReplay) {
+              throw CLI::ValidationError("--attention-replay",
+                                         text + "; want off or 2 to 32");
+            }
+          },
+          "Tokens from one write of the attention state to the next [off]")
+      ->type_name("off|R");
+}
+
 CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options) {
   CLI::App* command = app.add_subcommand(
       "engine", "Decode and prefill offline, beside the read ceiling");
@@ -74,6 +92,7 @@ CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options) {
                    "Type of the matrices: auto (the model's), int8")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, bool>{{"auto", false}, {"int8", true}}));
+  AddReplayFlag(*command, options.attention_replay);
   command->add_flag("--spread", options.spread,
                     "Spread a batch's positions over a period of the long "
                     "convolution");
@@ -152,6 +171,29 @@ CLI::App* AddKernels(CLI::App& app, KernelBenchOptions& options) {
       ->capture_default_str();
   AddBackendFlags(*command, options.backend);
   return command;
+}
+
+void AddAttention(CLI::App& command, bool& wanted,
+                  AttentionBenchOptions& options) {
+  CLI::Option* const flag = command.add_flag(
+      "--attention", wanted, "Only the linear attention of one layer");
+  command
+      .add_option("--attention-replay", options.replays,
+                  "Periods of replay, in turn with none (--attention)")
+      ->needs(flag)
+      ->delimiter(',')
+      ->check(CLI::Range(kMinReplay, kMaxReplay));
+}
+
+absl::Status RunAttention(const KernelBenchOptions& kernels,
+                          AttentionBenchOptions options, const Output& output) {
+  options.sizes = kernels.sizes;
+  options.rows = kernels.rows;
+  options.position = kernels.position;
+  options.backend = kernels.backend;
+  options.seconds = kernels.seconds;
+  options.pairs = kernels.pairs;
+  return RunAttentionBench(options, output);
 }
 
 // `kernels` with --explicit: sizes, rows, position and so on are its own.

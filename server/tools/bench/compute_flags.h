@@ -6,6 +6,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "kernels/backend.h"
+#include "server/tools/bench/attention_bench.h"
 #include "server/tools/bench/engine_bench.h"
 #include "server/tools/bench/explicit_bench.h"
 #include "server/tools/bench/kernel_bench.h"
@@ -20,6 +21,12 @@ void AddModelFlags(CLI::App& command, std::string& size, std::string& model_dir,
                    LongConvKind& long_conv);
 CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options);
 CLI::App* AddKernels(CLI::App& app, KernelBenchOptions& options);
+
+// `kernels` with --attention, likewise.
+void AddAttention(CLI::App& command, bool& wanted,
+                  AttentionBenchOptions& options);
+absl::Status RunAttention(const KernelBenchOptions& kernels,
+                          AttentionBenchOptions options, const Output& output);
 
 // `kernels` with --explicit: sizes, rows, position and so on are its own.
 void AddExplicit(CLI::App& command, bool& wanted,

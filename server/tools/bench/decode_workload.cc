@@ -38,6 +38,8 @@ std::vector<float> SeededState(int64_t floats) {
 absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
     const WorkloadOptions& options) {
   auto workload = std::unique_ptr<DecodeWorkload>(new DecodeWorkload(options));
+  CHELA_RETURN_IF_ERROR(
+      workload->options_.config.SetAttentionReplay(options.attention_replay));
   absl::StatusOr<std::unique_ptr<Backend>> backend =
       MakeBackend(options.backend);
   if (!backend.ok()) return backend.status();
@@ -75,7 +77,8 @@ absl::Status DecodeWorkload::AddCopy(uint64_t seed) {
   absl::StatusOr<std::unique_ptr<Weights>> weights =
       options_.model_dir.empty()
           ? Weights::Random(*backend_, options_.config, seed, options_.matrices)
-          : Weights::Load(*backend_, options_.model_dir, options_.matrices);
+          : Weights::Load(*backend_, options_.model_dir, options_.matrices,
+                          options_.attention_replay);
   if (!weights.ok()) return weights.status();
   absl::StatusOr<std::unique_ptr<ChelaModel>> model = ChelaModel::Create(
       *backend_, *std::move(weights),

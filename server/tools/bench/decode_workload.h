@@ -25,6 +25,7 @@ struct WorkloadOptions {
   std::string model_dir;  // a checkpoint; empty: random weights of `config`
   ModelConfig config;
   std::optional<DType> matrices;  // as Weights::Load takes it
+  int32_t attention_replay = 0;   // likewise
   BackendOptions backend;
   int32_t max_batch = 1;
   int32_t base_batch = 0;   // of the base set, see DecodeWorkload
@@ -115,7 +116,7 @@ class DecodeWorkload {
   absl::Status RunStep(Copy& copy, Place& place, double* sampling_seconds);
   absl::Status StepWithDraws(Copy& copy, Place& place, std::span<float> logits);
 
-  const WorkloadOptions options_;
+  WorkloadOptions options_;
   std::unique_ptr<Backend> backend_;  // outlives the copies
   StageTimer* timer_ = nullptr;       // the backend, if it is one
   std::vector<Copy> copies_;

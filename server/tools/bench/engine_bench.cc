@@ -63,6 +63,7 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> Load(
     workload.config = *std::move(config);
   }
   workload.backend = options.backend;
+  workload.attention_replay = options.attention_replay;
   if (options.int8_weights) workload.matrices = DType::kI8;
   workload.max_batch =
       *std::max_element(options.batches.begin(), options.batches.end());
@@ -85,6 +86,7 @@ json Describe(const DecodeWorkload& workload) {
             {"threads", info.threads}}},
           {"model", json::parse(config.ToJson(), nullptr, false)},
           {"parameters", config.parameters()},
+          {"attention_replay", config.attention_replay},
           {"matrices", Name(workload.weights().head().dtype())},
           {"weight_bytes_in_memory", workload.weights().size_bytes()},
           {"weight_copies", workload.copies()}};

@@ -22,13 +22,14 @@ struct EngineBenchOptions {
   std::vector<int64_t> positions = {1024};
   std::vector<int64_t> prefill_tokens = {2048};
   std::vector<int64_t> chunks = {kChunkTokens};
-  bool int8_weights = false;  // else the model's type
-  bool spread = false;        // the sequences of a batch at different positions
-  bool stages = false;        // what each op takes of a step; CPU only
-  bool control = false;       // beside reads of as many bytes as a step has
-  bool in_turn = false;       // rows after the first in turn with the first
-  bool onednn = false;        // prefill beside oneDNN's products
-  int32_t periods = 1;        // of the long convolution, timed at least
+  int32_t attention_replay = 0;  // R; 0: off
+  bool int8_weights = false;     // else the model's type
+  bool spread = false;   // the sequences of a batch at different positions
+  bool stages = false;   // what each op takes of a step; CPU only
+  bool control = false;  // beside reads of as many bytes as a step has
+  bool in_turn = false;  // rows after the first in turn with the first
+  bool onednn = false;   // prefill beside oneDNN's products
+  int32_t periods = 1;   // of the long convolution, timed at least
   BackendOptions backend;
   SamplingParams sampling;
   double seconds = 0.5;  // of each half of a pair, at least

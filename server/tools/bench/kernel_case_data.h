@@ -50,6 +50,19 @@ class CaseData {
     return data;
   }
 
+  // `count` decays of 0.9 to 1.
+  float* Decays(int64_t count) {
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) {
+      value = 1.0f - 0x1p-36f * static_cast<float>(random_() >> 4);
+    }
+    float* const data = Floats(count);
+    if (data == nullptr) return nullptr;
+    const absl::Status status =
+        backend_.Upload(values.data(), data, values.size() * sizeof(float));
+    return status.ok() ? data : Fail(status);
+  }
+
   // Copies of one random bf16 matrix, 1/128 to 1/32, either sign.
   void AddMatrices(int64_t rows, int64_t cols, int64_t copies,
                    std::vector<std::unique_ptr<Matrix>>* matrices) {

@@ -118,6 +118,9 @@ int main(int argc, char** argv) {
   std::string json;
   CLI::App* const engine = chela::bench::AddEngine(app, engine_options);
   CLI::App* const kernels = chela::bench::AddKernels(app, kernel_options);
+  chela::bench::AttentionBenchOptions attention_options;
+  bool only_attention = false;
+  chela::bench::AddAttention(*kernels, only_attention, attention_options);
   chela::bench::ExplicitBenchOptions explicit_options;
   bool only_explicit = false;
   chela::bench::AddExplicit(*kernels, only_explicit, explicit_options);
@@ -139,6 +142,9 @@ int main(int argc, char** argv) {
   absl::Status status;
   if (*engine) {
     status = chela::bench::RunEngineBench(engine_options, output);
+  } else if (*kernels && only_attention) {
+    status =
+        chela::bench::RunAttention(kernel_options, attention_options, output);
   } else if (*kernels && only_explicit) {
     status =
         chela::bench::RunExplicit(kernel_options, explicit_options, output);

@@ -98,10 +98,21 @@ double StepBytes::Weights(int32_t batch, bool spread) const {
   return config_.num_hidden_layers * layer + head + embedding + final_norm;
 }
 
+// With replay a state is read at every token and written at every R-th; of the
+// ring, R - 1 tokens of a period write an entry, and read those before it.
+double StepBytes::LayerAttentionFloats() const {
+  const double state =
+      1.0 * config_.num_heads * config_.key_dim() * config_.head_value_dim();
+  if (config_.attention_replay == 0) return 2 * state;
+  const double period = config_.attention_replay;
+  const double entries = (period - 1) / 2 + (period - 1) / period;
+  return state * (1 + 1 / period) +
+         entries * (config_.shared_dim + config_.value_dim);
+}
+
 double StepBytes::State() const {
   const double d = config_.hidden_size;
-  const double attention =
-      2.0 * config_.num_heads * config_.key_dim() * config_.head_value_dim();
+  const double attention = LayerAttentionFloats();
   const double short_conv = config_.short_conv_kernel_size > 1
                                 ? config_.short_conv_kernel_size * d
                                 : 0;

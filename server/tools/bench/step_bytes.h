@@ -19,7 +19,8 @@ namespace chela::bench {
 //   (skip) + 4z + v + H taps [4]          hierarchical: d (B + B/2 sum_j
 //   touched(2^-j))
 //                     explicit: d (near taps + spectra of the touched tiles)
-//   state [4] a sequence: attention 2 H dk dv; short convolution d K (K - 1
+//   state [4] a sequence: attention 2 H dk dv, with replay (1 + 1/R) H dk dv +
+//     ((R - 1)/2 + (R - 1)/R) (z + v); short convolution d K (K - 1
 //     read, one written); long convolution, hierarchical: d (B + 1 + (B/2 + 3)
 //     (1 - 2^-S)): level 0 read and a row written, the cached sum, and for
 //     each level that fires its taps' blocks, the two that merge and the one
@@ -40,6 +41,8 @@ class StepBytes {
   double Weights(int32_t batch, bool spread) const;
   // Reads and writes of one sequence's state for one token.
   double State() const;
+  // Of these, the floats of one layer's attention.
+  double LayerAttentionFloats() const;
   double Step(int32_t batch, bool spread) const {
     return Weights(batch, spread) + batch * State();
   }
