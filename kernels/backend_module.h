@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/product_pair.h"
 
 namespace chela {
 
@@ -19,7 +20,7 @@ namespace chela {
 // one build; `abi` catches a module that was left behind. It is raised whenever
 // backend.h, a header it includes, or this one changes what a module or its
 // caller is compiled against. The module is never closed.
-inline constexpr uint32_t kBackendModuleAbi = 5;
+inline constexpr uint32_t kBackendModuleAbi = 6;
 
 struct BackendModule {
   // The first member in every version, so that it can always be read.
@@ -29,6 +30,10 @@ struct BackendModule {
   // no such device or driver.
   absl::StatusOr<std::unique_ptr<Backend>> (*make)(
       const BackendOptions& options) = nullptr;
+
+  // As MakeProductPair; null in a module without such a peer.
+  absl::StatusOr<std::unique_ptr<ProductPair>> (*make_product_pair)(
+      const BackendOptions& options, const PairedProduct& product) = nullptr;
 };
 
 inline constexpr char kBackendModuleSymbol[] = "chela_backend_module";
