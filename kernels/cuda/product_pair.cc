@@ -99,6 +99,8 @@ absl::Status CudaProductPair::MakeWeights() {
   absl::StatusOr<std::unique_ptr<CudaMatrix>> matrix =
       CudaMatrix::Make({&part, 1}, product_.inputs, DType::kBF16);
   if (!matrix.ok()) return matrix.status();
+  // The upload may still be under way, on another stream.
+  CHELA_RETURN_IF_ERROR(CudaStatus(cudaDeviceSynchronize(), "copy a weight"));
   first_ = (*matrix)->view();
   const size_t bytes = (*matrix)->size_bytes();
   CHELA_RETURN_IF_ERROR(
@@ -144,9 +146,11 @@ absl::Status CudaProductPair::MakeOperands() {
   CHELA_RETURN_IF_ERROR(CudaStatus(
       cudaMemcpy(x_.data(), x.data(), x.size() * 4, cudaMemcpyHostToDevice),
       "copy a left operand"));
-  return CudaStatus(cudaMemcpy(count_.data(), &product_.rows, sizeof(int32_t),
-                               cudaMemcpyHostToDevice),
-                    "copy a count");
+  CHELA_RETURN_IF_ERROR(
+      CudaStatus(cudaMemcpy(count_.data(), &product_.rows, sizeof(int32_t),
+                            cudaMemcpyHostToDevice),
+                 "copy a count"));
+  return CudaStatus(cudaDeviceSynchronize(), "copy a left operand");
 }
 
 FinishArguments CudaProductPair::End() const {
