@@ -4,6 +4,7 @@
 // second-level cache into the tensor cores' registers.
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/left_rows.cuh"
 #include "kernels/cuda/product_kernels.h"
 #include "kernels/cuda/product_math.cuh"
 #include "kernels/cuda/weight_ring.cuh"
@@ -12,28 +13,6 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-// Where a lane's rows of the left operand lie.
-template <int kRowTiles>
-struct LeftRows {
-  const uint16_t* first = nullptr;
-  int32_t offsets[kRowTiles] = {};  // elements
-};
-
-// A lane's part of half a chunk of the left operand's rows.
-template <int kRowTiles>
-struct LeftHalf {
-  __device__ __forceinline__ void Load(const LeftRows<kRowTiles>& left,
-                                       int chunk, int half) {
-    const uint16_t* const from =
-        left.first + chunk * kChunk + half * (kChunk / 2);
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      b[r] = *reinterpret_cast<const uint4*>(from + left.offsets[r]);
-    }
-  }
-  uint4 b[kRowTiles];
-};
 
 // Half a chunk: two instructions for each tile of outputs and of rows.
 template <typename T, int kTiles, int kRowTiles, typename Ring>
