@@ -2,7 +2,6 @@
 #include "kernels/cuda/channels.cuh"
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/convolution_sums.cuh"
-#include "kernels/cuda/convolution_sums_many.cuh"
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -129,14 +128,15 @@ __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
 }
 
 // A block's kWarps warps share the sums of its 32 V channels: more for few
-// rows, fewer where rows alone fill the multiprocessors (kMany), where a warp
-// asks for all of a sum's parts at once. The order of sums is the same.
-template <int V, int kWarps, int kBlocks, bool kMany, bool kShort, bool kLong>
-__global__ void __launch_bounds__(kWarps* kLanes, kBlocks) DecodeConvolutions(
-    const __grid_constant__ ShortConvolution short_conv,
-    const __grid_constant__ HierarchicalConvolution long_conv,
-    const __grid_constant__ ConvolutionCopies copies,
-    const __grid_constant__ DecodeRows rows) {
+// rows, fewer where rows alone fill the multiprocessors. The order of sums is
+// the same.
+template <int V, int kWarps, bool kShort, bool kLong>
+__global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
+    DecodeConvolutions(const __grid_constant__ ShortConvolution short_conv,
+                       const __grid_constant__ HierarchicalConvolution
+                           long_conv,
+                       const __grid_constant__ ConvolutionCopies copies,
+                       const __grid_constant__ DecodeRows rows) {
   __shared__ Parts<V> parts;
   const int width = kShort ? short_conv.width : long_conv.width;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -144,7 +144,8 @@ __global__ void __launch_bounds__(kWarps* kLanes, kBlocks) DecodeConvolutions(
   const int index = static_cast<int>(blockIdx.y);
   // The products behind stream their weights at once: with few rows they may,
   // many rows' states would have to wait for them.
-  if (!kMany) LetLaterStart();
+  constexpr bool kFew = kWarps == kFewRowsWarps;
+  if (kFew) LetLaterStart();
   const bool exists = index < *rows.count;
   Row at;
   at.channel = (static_cast<int>(blockIdx.x) * kLanes + lane) * V;
@@ -161,36 +162,23 @@ __global__ void __launch_bounds__(kWarps* kLanes, kBlocks) DecodeConvolutions(
     if (kLong) {
       float* const state = long_conv.state.data +
                            at.slot * long_conv.state.slot_stride + at.channel;
-      if constexpr (kMany) {
-        Channels<V> near[kResidues / kWarps];
-        SumNear<V, kResidues / kWarps>(long_conv, at, state, warp, kWarps,
-                                       near);
 #pragma unroll
-        for (int i = 0; i < kResidues / kWarps; ++i) {
-          parts.near[i * kWarps + warp][lane] = near[i];
-        }
-      } else {
-#pragma unroll
-        for (int i = 0; i < kResidues; i += kWarps) {
-          parts.near[i + warp][lane] =
-              SumNear<V>(long_conv, at, state, i + warp);
-        }
+      for (int i = 0; i < kResidues; i += kWarps) {
+        parts.near[i + warp][lane] = SumNear<V>(long_conv, at, state, i + warp);
       }
       for (int level = warp + 1; level <= changed; level += kWarps) {
         parts.levels[level - 1][lane] =
-            kMany ? SumLevelAtOnce<V>(long_conv, at, state, level)
-                  : SumLevel<V>(long_conv, at, state, level);
+            SumLevel<V>(long_conv, at, state, level);
       }
       if (warp == 0) LoadEnds<V>(long_conv, at, changed, &ends);
     }
     if (kShort && warp == 0) LoadEnds<V>(short_conv, at, &ends);
     if (kShort && warp == kWarps - 1) {
-      parts.short_sum[lane] = kMany ? SumShortAtOnce<V>(short_conv, at)
-                                    : SumShort<V>(short_conv, at);
+      parts.short_sum[lane] = SumShort<V>(short_conv, at);
     }
   }
   __syncthreads();
-  if (kMany) LetLaterStart();
+  if (!kFew) LetLaterStart();
   WaitForEarlier();
   if (!exists || warp != 0) return;
   // One warp is left, which has the block's channels.
@@ -226,25 +214,22 @@ bool Aligned(const HierarchicalConvolution& op) {
          Aligned(op.c);
 }
 
-template <int V, int kWarps, int kBlocks, bool kMany>
+template <int V, int kWarps>
 cudaError_t LaunchOf(const ShortConvolution* short_conv,
                      const HierarchicalConvolution* hierarchical,
                      const ConvolutionCopies& copies, const DecodeRows& rows,
                      LaunchShape shape) {
   shape.block = dim3(kWarps * kLanes);
   if (hierarchical == nullptr) {
-    return Launch(shape,
-                  DecodeConvolutions<V, kWarps, kBlocks, kMany, true, false>,
+    return Launch(shape, DecodeConvolutions<V, kWarps, true, false>,
                   *short_conv, HierarchicalConvolution{}, copies, rows);
   }
   if (short_conv == nullptr) {
-    return Launch(shape,
-                  DecodeConvolutions<V, kWarps, kBlocks, kMany, false, true>,
+    return Launch(shape, DecodeConvolutions<V, kWarps, false, true>,
                   ShortConvolution{}, *hierarchical, copies, rows);
   }
-  return Launch(shape,
-                DecodeConvolutions<V, kWarps, kBlocks, kMany, true, true>,
-                *short_conv, *hierarchical, copies, rows);
+  return Launch(shape, DecodeConvolutions<V, kWarps, true, true>, *short_conv,
+                *hierarchical, copies, rows);
 }
 
 }  // namespace
@@ -265,14 +250,12 @@ cudaError_t LaunchDecode(const ShortConvolution* short_conv,
   shape.overlap = overlap;
   shape.stream = stream;
   if (!wide) {
-    return LaunchOf<1, 4, 5, true>(short_conv, hierarchical, copies, rows,
-                                   shape);
+    return LaunchOf<1, 4>(short_conv, hierarchical, copies, rows, shape);
   }
   return max_rows <= kFewRows
-             ? LaunchOf<4, kFewRowsWarps, 2, false>(short_conv, hierarchical,
-                                                    copies, rows, shape)
-             : LaunchOf<4, 4, 5, true>(short_conv, hierarchical, copies, rows,
-                                       shape);
+             ? LaunchOf<4, kFewRowsWarps>(short_conv, hierarchical, copies,
+                                          rows, shape)
+             : LaunchOf<4, 4>(short_conv, hierarchical, copies, rows, shape);
 }
 
 }  // namespace chela::cuda

@@ -1,10 +1,8 @@
-// Products of any rows: a block owns 16 to 64 outputs for up to 64 rows, each
+// Products of any rows: a block owns 16 or 32 outputs for up to 64 rows, each
 // of its 8 warps one slice of the inputs. Weights stream through shared memory,
 // the left operand, rounded by whoever made it, comes straight from the
 // second-level cache into the tensor cores' registers.
-
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/left_rows.cuh"
 #include "kernels/cuda/product_kernels.h"
 #include "kernels/cuda/product_math.cuh"
 #include "kernels/cuda/weight_ring.cuh"
@@ -13,6 +11,20 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+
+// A lane's part of half a chunk of the left operand's rows.
+template <int kRowTiles>
+struct LeftHalf {
+  __device__ __forceinline__ void Load(const uint16_t* const (&left)[kRowTiles],
+                                       int chunk, int half) {
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      b[r] = *reinterpret_cast<const uint4*>(left[r] + chunk * kChunk +
+                                             half * (kChunk / 2));
+    }
+  }
+  uint4 b[kRowTiles];
+};
 
 // Half a chunk: two instructions for each tile of outputs and of rows.
 template <typename T, int kTiles, int kRowTiles, typename Ring>
@@ -35,54 +47,9 @@ __device__ __forceinline__ void MultiplyHalf(
   }
 }
 
-// How a block is cut and how deep its loads go.
-template <int kTilesOf, int kRowTilesOf, int kDepthOf, int kBlocksOf>
-struct Cut {
-  static constexpr int kTiles = kTilesOf;        // of 16 outputs
-  static constexpr int kRowTiles = kRowTilesOf;  // of 8 rows
-  static constexpr int kDepth = kDepthOf;    // halves of chunks under way, even
-  static constexpr int kBlocks = kBlocksOf;  // a multiprocessor, at least
-};
-
-// A warp's slice: chunks are multiplied while those behind them are on their
-// way.
-template <typename T, typename C, typename Ring>
-__device__ __forceinline__ void MultiplySlice(
-    const Ring& ring, const LeftRows<C::kRowTiles>& left, int begin, int end,
-    float (&sums)[C::kTiles][C::kRowTiles][4]) {
-  constexpr int kAhead = C::kDepth / 2;  // chunks
-  LeftHalf<C::kRowTiles> held[kAhead][2];
-#pragma unroll
-  for (int i = 0; i < kAhead; ++i) {
-    if (begin + i >= end) break;
-    held[i][0].Load(left, begin + i, 0);
-    held[i][1].Load(left, begin + i, 1);
-  }
-  for (int first = begin; first < end; first += kAhead) {
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      const int chunk = first + i;
-      if (chunk >= end) break;
-      ring.WaitForOldest();
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        MultiplyHalf<T, C::kTiles, C::kRowTiles>(ring, chunk, begin, half,
-                                                 held[i][half], sums);
-        if (chunk + kAhead < end) {
-          held[i][half].Load(left, chunk + kAhead, half);
-        }
-      }
-      __syncwarp();
-      ring.Ask(chunk + Ring::kDepth, begin, end);
-    }
-  }
-}
-
-template <typename T, typename C, int kStages, bool kSwiglu>
-__global__ void __launch_bounds__(kThreads, C::kBlocks)
+template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
+__global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
     WideProduct(const __grid_constant__ ProductSet set) {
-  constexpr int kTiles = C::kTiles;
-  constexpr int kRowTiles = C::kRowTiles;
   using Ring = WeightRing<kTiles, kStages>;
   constexpr int kRows = kRowTiles * 8;
   constexpr int kOutputs = kTiles * kTile;
@@ -134,12 +101,12 @@ __global__ void __launch_bounds__(kThreads, C::kBlocks)
   const int output = block * kOwn + own;
   const float bias = output < outputs ? LoadBias(p.finish, output) : 0.0f;
   __syncthreads();
-  LeftRows<kRowTiles> left;
-  left.first = static_cast<const uint16_t*>(p.rounded) + t * 8;
+  const uint16_t* left[kRowTiles];
   if (count > 0) {
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
-      left.offsets[r] = row_of[r * 8 + g] * stride;
+      left[r] = static_cast<const uint16_t*>(p.rounded) +
+                int64_t{row_of[r * 8 + g]} * stride + t * 8;
     }
   }
 
@@ -149,7 +116,29 @@ __global__ void __launch_bounds__(kThreads, C::kBlocks)
     return;
   }
   float sums[kTiles][kRowTiles][4] = {};
-  MultiplySlice<T, C>(ring, left, begin, end, sums);
+  // One half is multiplied while the next one is on its way.
+  LeftHalf<kRowTiles> first;
+  LeftHalf<kRowTiles> last;
+  constexpr bool kAhead = kRowTiles <= 4;  // more would not fit the registers
+  if (kAhead && begin < end) first.Load(left, begin, 0);
+  for (int chunk = begin; chunk < end; ++chunk) {
+    if (kAhead) {
+      last.Load(left, chunk, 1);
+    } else {
+      first.Load(left, chunk, 0);
+    }
+    WaitForCopies<kStages - 1>();
+    __syncwarp();  // a warp reads what its own lanes asked for
+    MultiplyHalf<T, kTiles, kRowTiles>(ring, chunk, begin, 0, first, sums);
+    if (!kAhead) {
+      last.Load(left, chunk, 1);
+    } else if (chunk + 1 < end) {
+      first.Load(left, chunk + 1, 0);
+    }
+    MultiplyHalf<T, kTiles, kRowTiles>(ring, chunk, begin, 1, last, sums);
+    __syncwarp();
+    ring.Ask(chunk + kStages, begin, end);
+  }
   WaitForCopies<0>();
   __syncthreads();  // the sums take the weights' place
 
@@ -194,45 +183,32 @@ __global__ void __launch_bounds__(kThreads, C::kBlocks)
   }
 }
 
-// Blocks that a cut makes.
-template <typename C, bool kSwiglu>
-unsigned BlocksOf(const Product& p) {
-  constexpr int kOwn = kSwiglu ? C::kTiles * kTile / 2 : C::kTiles * kTile;
-  return Blocks(kSwiglu ? p.weight.rows / 2 : p.weight.rows, kOwn);
-}
-
-template <typename T, typename C, int kStages, bool kSwiglu>
+template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
 cudaError_t LaunchOf(ProductSet set, LaunchShape shape, int32_t max_rows) {
-  constexpr int kRows = C::kRowTiles * 8;
-  const unsigned first = BlocksOf<C, kSwiglu>(set.products[0]);
-  const unsigned second = set.pair ? BlocksOf<C, kSwiglu>(set.products[1]) : 0;
-  set.first_tiles = static_cast<int32_t>(first);
-  shape.grid = dim3(first + second, Blocks(max_rows, kRows));
-  constexpr size_t kRing = kSlices * WeightRing<C::kTiles, kStages>::kBytes;
+  constexpr int kRows = kRowTiles * 8;
+  constexpr int kOwn = kSwiglu ? kTile : kTiles * kTile;
+  const auto tiles = [](const Product& p) {
+    return Blocks(kSwiglu ? p.weight.rows / 2 : p.weight.rows, kOwn);
+  };
+  set.first_tiles = static_cast<int32_t>(tiles(set.products[0]));
+  const unsigned second = set.pair ? tiles(set.products[1]) : 0;
+  shape.grid = dim3(static_cast<unsigned>(set.first_tiles) + second,
+                    Blocks(max_rows, kRows));
+  constexpr size_t kRing = kSlices * WeightRing<kTiles, kStages>::kBytes;
   constexpr size_t kSums =
-      sizeof(float) * kSlices * kRows * (C::kTiles * kTile + 4);
+      sizeof(float) * kSlices * kRows * (kTiles * kTile + 4);
   shape.shared_bytes = kRing > kSums ? kRing : kSums;
-  return Launch(shape, WideProduct<T, C, kStages, kSwiglu>, set);
+  return Launch(shape, WideProduct<T, kTiles, kRowTiles, kStages, kSwiglu>,
+                set);
 }
 
-template <typename T, typename C, bool kSwiglu>
-cudaError_t LaunchCut(const ProductSet& set, const LaunchShape& shape,
-                      const ProductLaunch& launch) {
+template <typename T, int kTiles, int kRowTiles, bool kSwiglu>
+cudaError_t LaunchRows(const ProductSet& set, const LaunchShape& shape,
+                       int32_t max_rows) {
   // Slices of two chunks are wholly under way with two stages.
-  constexpr int kMost = C::kTiles > 2 ? 3 : 4;  // that shared memory holds
   return set.products[0].weight.stride <= 2 * kSlices * kChunk
-             ? LaunchOf<T, C, 2, kSwiglu>(set, shape, launch.max_rows)
-             : LaunchOf<T, C, kMost, kSwiglu>(set, shape, launch.max_rows);
-}
-
-// Whether a cut leaves few multiprocessors without a block: at most 3 of 8. A
-// block of many outputs and rows reads either operand less often.
-template <typename C, bool kSwiglu>
-bool Fills(const ProductSet& set, const ProductLaunch& launch) {
-  unsigned blocks = BlocksOf<C, kSwiglu>(set.products[0]);
-  if (set.pair) blocks += BlocksOf<C, kSwiglu>(set.products[1]);
-  blocks *= Blocks(launch.max_rows, C::kRowTiles * 8);
-  return blocks * 8 >= static_cast<unsigned>(launch.processors) * 5;
+             ? LaunchOf<T, kTiles, kRowTiles, 2, kSwiglu>(set, shape, max_rows)
+             : LaunchOf<T, kTiles, kRowTiles, 4, kSwiglu>(set, shape, max_rows);
 }
 
 template <typename T, bool kSwiglu>
@@ -241,28 +217,19 @@ cudaError_t LaunchTiles(const ProductSet& set, const LaunchShape& shape,
   constexpr int kLeastTiles = kSwiglu ? 2 : 1;
   const int rows = launch.max_rows;
   if (rows <= 8) {
-    return LaunchCut<T, Cut<kLeastTiles, 1, 4, kSwiglu ? 3 : 4>, kSwiglu>(
-        set, shape, launch);
+    return LaunchRows<T, kLeastTiles, 1, kSwiglu>(set, shape, rows);
   }
   if (rows <= 16) {
-    return LaunchCut<T, Cut<kLeastTiles, 2, 4, kSwiglu ? 2 : 3>, kSwiglu>(
-        set, shape, launch);
+    return LaunchRows<T, kLeastTiles, 2, kSwiglu>(set, shape, rows);
   }
-  if constexpr (!kSwiglu) {
-    using Largest = Cut<4, 8, 2, 1>;
-    if (rows > 32 && Fills<Largest, kSwiglu>(set, launch)) {
-      return LaunchCut<T, Largest, kSwiglu>(set, shape, launch);
-    }
+  // 64 rows a block read the weights once; 32 rows where that would leave
+  // multiprocessors without a block.
+  const int outputs = set.products[0].weight.rows +
+                      (set.pair ? set.products[1].weight.rows : 0);
+  if (rows <= 32 || outputs < 2 * kTile * launch.processors) {
+    return LaunchRows<T, kLeastTiles, 4, kSwiglu>(set, shape, rows);
   }
-  using Large = Cut<2, 8, 4, 1>;
-  if (rows > 32 && Fills<Large, kSwiglu>(set, launch)) {
-    return LaunchCut<T, Large, kSwiglu>(set, shape, launch);
-  }
-  using Medium = Cut<2, 4, 4, 2>;
-  if (kSwiglu || Fills<Medium, kSwiglu>(set, launch)) {
-    return LaunchCut<T, Medium, kSwiglu>(set, shape, launch);
-  }
-  return LaunchCut<T, Cut<kLeastTiles, 4, 4, 2>, kSwiglu>(set, shape, launch);
+  return LaunchRows<T, 2, 8, kSwiglu>(set, shape, rows);
 }
 
 template <typename T>

@@ -29,7 +29,6 @@ template <int kTiles, int kStages>
 struct WeightRing {
   static constexpr int kStageBytes = kTiles * kTile * kStagePitch;
   static constexpr int kBytes = kStages * kStageBytes;
-  static constexpr int kDepth = kStages;
 
   unsigned char* memory;
   const uint16_t* rows[kTiles];  // the first of each tile, at this lane's part
@@ -54,12 +53,6 @@ struct WeightRing {
       }
     }
     CommitCopies();
-  }
-
-  // Until the chunk that was asked for first is there for the whole warp.
-  __device__ __forceinline__ void WaitForOldest() const {
-    WaitForCopies<kStages - 1>();
-    __syncwarp();  // a warp reads what its own lanes asked for
   }
 
   // 16 bytes of a tile's row.
