@@ -18,10 +18,10 @@ namespace chela::bench {
 // rows and as a chunk.
 inline constexpr int32_t kChunkRows = 256;
 
-// Every product of `config` for `rows` rows beside the fastest algorithm of the
-// device's library (kernels/product_pair.h), in turn. A line each goes to
-// `output`. The object: {"size", "rows", "chunk", "products": [row +
-// "product", "shape", "product_seconds", "peer_product_seconds", "peer",
+// Every product of `config` for `rows` rows in turn with the fastest of the
+// algorithms that the device's library names (kernels/product_pair.h). A line
+// each goes to `output`. The object: {"size", "rows", "chunk", "products": [row
+// + "product", "shape", "product_seconds", "peer_product_seconds", "peer",
 // "algorithms"], "worst": the largest own time / peer time, and of a decode
 // step "seconds_step", "peer_seconds_step": its products, head included,
 // "state_seconds": the states' bytes at the copy's speed,
