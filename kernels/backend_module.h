@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/product_pair.h"
 
 namespace chela {
 
@@ -29,6 +30,10 @@ struct BackendModule {
   // no such device or driver.
   absl::StatusOr<std::unique_ptr<Backend>> (*make)(
       const BackendOptions& options) = nullptr;
+
+  // As MakeProductPair; null in a module without such a peer.
+  absl::StatusOr<std::unique_ptr<ProductPair>> (*make_product_pair)(
+      const BackendOptions& options, const PairedProduct& product) = nullptr;
 };
 
 inline constexpr char kBackendModuleSymbol[] = "chela_backend_module";

@@ -7,6 +7,7 @@
 #include "kernels/backend_module.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/module_loader.h"
+#include "kernels/product_pair.h"
 
 namespace chela {
 namespace {
@@ -36,6 +37,29 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "backend kind ", static_cast<int>(options.kind), "; want 0 or 1"));
+}
+
+absl::StatusOr<std::unique_ptr<ProductPair>> MakeProductPair(
+    const BackendOptions& options, const PairedProduct& product) {
+  if (product.outputs < 1 || product.inputs < 1 || product.rows < 1 ||
+      product.copies < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a product of ", product.rows, " rows by ", product.copies,
+                     " copies of [", product.outputs, ", ", product.inputs,
+                     "]; want each at least 1"));
+  }
+  if (options.kind != BackendKind::kCuda) {
+    return absl::UnimplementedError(
+        "products beside the library of the vendor: only on CUDA devices");
+  }
+  const absl::StatusOr<const BackendModule*> module =
+      LoadBackendModule(ModuleFolders(options.module_dir), kCudaModuleFile);
+  if (!module.ok()) return module.status();
+  if ((*module)->make_product_pair == nullptr) {
+    return absl::UnimplementedError(
+        absl::StrCat(kCudaModuleFile, " has no peer for products"));
+  }
+  return (*module)->make_product_pair(options, product);
 }
 
 }  // namespace chela

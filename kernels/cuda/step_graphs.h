@@ -28,14 +28,16 @@ class StepGraphs {
   absl::Status Run(uint64_t program, int32_t bucket, int64_t generation,
                    cudaStream_t stream, absl::FunctionRef<absl::Status()> ops);
 
+  // The graph of `ops`, which are recorded, not run; the caller destroys it.
+  static absl::Status Record(cudaStream_t stream,
+                             absl::FunctionRef<absl::Status()> ops,
+                             cudaGraphExec_t* executable);
+
  private:
   struct Graph {
     int64_t generation = 0;
     cudaGraphExec_t executable = nullptr;  // null: seen once
   };
-  static absl::Status Record(cudaStream_t stream,
-                             absl::FunctionRef<absl::Status()> ops,
-                             cudaGraphExec_t* executable);
 
   std::map<std::pair<uint64_t, int32_t>, Graph> graphs_;
 };

@@ -107,6 +107,15 @@ TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatch) {
   }
 }
 
+// How a device cuts a product into blocks depends on its outputs and rows.
+TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatchHoweverManyOutputs) {
+  for (const int64_t outputs : {2700, 5300}) {
+    SCOPED_TRACE(outputs);
+    ExpectTheSameBitsInEveryBatch({150, outputs, 1100, DType::kBF16},
+                                  RowKind::kDecode);
+  }
+}
+
 TEST_P(LinearTest, GivesEqualRowsEqualBitsWhereverTheyStand) {
   constexpr int64_t kRows = 67;
   LinearInputs in(kRows, 33, 19, DType::kBF16);

@@ -8,6 +8,7 @@
 #include "kernels/backend.h"
 #include "kernels/backend_module.h"
 #include "kernels/module_loader.h"
+#include "kernels/product_pair.h"
 
 namespace chela {
 namespace {
@@ -149,6 +150,45 @@ TEST(MakeBackendTest, RefusesAFileThatIsNoLibrary) {
   EXPECT_THAT(Refusal(folder.string(), absl::StatusCode::kUnavailable),
               HasSubstr("cannot be opened"));
   std::filesystem::remove_all(folder);
+}
+
+PairedProduct SmallProduct() {
+  PairedProduct product;
+  product.outputs = 64;
+  product.inputs = 64;
+  return product;
+}
+
+TEST(MakeProductPairTest, IsNothingThatEveryDeviceHas) {
+  EXPECT_EQ(MakeProductPair({.module_dir = ""}, SmallProduct()).status().code(),
+            absl::StatusCode::kUnimplemented);
+  const auto pair = MakeProductPair(
+      {.kind = BackendKind::kCuda, .module_dir = FakeFolder("good")},
+      SmallProduct());
+  EXPECT_EQ(pair.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(pair.status().message()), HasSubstr("no peer"));
+}
+
+TEST(MakeProductPairTest, SaysWhichModuleIsMissing) {
+  const auto pair = MakeProductPair(
+      {.kind = BackendKind::kCuda, .module_dir = "/nowhere/at/all"},
+      SmallProduct());
+  EXPECT_EQ(pair.status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(MakeProductPairTest, RefusesSizesBelowOne) {
+  for (int64_t PairedProduct::*size :
+       {&PairedProduct::outputs, &PairedProduct::inputs,
+        &PairedProduct::copies}) {
+    PairedProduct product = SmallProduct();
+    product.*size = 0;
+    EXPECT_EQ(MakeProductPair({.module_dir = ""}, product).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  PairedProduct product = SmallProduct();
+  product.rows = -1;
+  EXPECT_EQ(MakeProductPair({.module_dir = ""}, product).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

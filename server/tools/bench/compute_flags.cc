@@ -145,7 +145,8 @@ CLI::App* AddKernels(CLI::App& app, KernelBenchOptions& options) {
       ->capture_default_str();
   command->add_flag("--products", options.products_only,
                     "Only the matrix products (beside oneDNN in a build with "
-                    "CHELA_ONEDNN)");
+                    "CHELA_ONEDNN; on a GPU beside the fastest algorithm that "
+                    "cuBLASLt's heuristic names)");
   command
       ->add_option("--prefill", options.prefill,
                    "Instead: ops over whole prompts, attention, hierarchical")

@@ -15,6 +15,7 @@
 #include "server/tools/bench/paired_runs.h"
 #include "server/tools/bench/prefill_cases.h"
 #include "server/tools/bench/product_bench.h"
+#include "server/tools/bench/product_pair_bench.h"
 
 namespace chela::bench {
 namespace {
@@ -90,6 +91,30 @@ absl::Status MeasurePrefill(const KernelBenchOptions& options,
   return absl::OkStatus();
 }
 
+// The products of a size for `rows` rows, beside the peer that the device has.
+absl::Status MeasureProductsOf(const KernelBenchOptions& options,
+                               const std::string& size,
+                               const ModelConfig& config, int32_t rows,
+                               Backend& backend, Ceiling& ceiling,
+                               const Output& output, json* products) {
+  if (options.backend.kind != BackendKind::kCuda) {
+    absl::StatusOr<json> object = MeasureProducts(
+        size, config, rows, PlanOf(options), backend, ceiling, output);
+    if (!object.ok()) return object.status();
+    products->push_back(*std::move(object));
+    return absl::OkStatus();
+  }
+  for (const bool chunk : {false, true}) {
+    if (chunk && rows < kChunkRows) continue;
+    absl::StatusOr<json> object =
+        MeasureProductPairs(size, config, rows, chunk, PlanOf(options),
+                            options.backend, ceiling, output);
+    if (!object.ok()) return object.status();
+    products->push_back(*std::move(object));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status MeasureSize(const KernelBenchOptions& options,
                          const std::string& size, Backend& backend,
                          Ceiling& ceiling, const Output& output, json* object) {
@@ -97,10 +122,9 @@ absl::Status MeasureSize(const KernelBenchOptions& options,
       NamedSize(size, LongConvKind::kHierarchical);
   if (!config.ok()) return config.status();
   for (const int32_t m : options.rows) {
-    absl::StatusOr<json> products = MeasureProducts(
-        size, *config, m, PlanOf(options), backend, ceiling, output);
-    if (!products.ok()) return products.status();
-    (*object)["products"].push_back(*std::move(products));
+    CHELA_RETURN_IF_ERROR(MeasureProductsOf(options, size, *config, m, backend,
+                                            ceiling, output,
+                                            &(*object)["products"]));
     if (options.products_only) continue;
     absl::StatusOr<std::vector<KernelCase>> cases =
         MakeKernelCases(backend, *config, m, options.position);
@@ -146,15 +170,18 @@ absl::Status RunKernelBench(const KernelBenchOptions& options,
   absl::StatusOr<std::unique_ptr<Ceiling>> ceiling = MakeCeiling(**backend);
   if (!ceiling.ok()) return ceiling.status();
 
-  json object = {{"machine", DescribeHost()},
-                 {"device",
-                  {{"name", info.name},
-                   {"device", info.device},
-                   {"kernels", info.kernels},
-                   {"threads", info.threads}}},
-                 {"peer", OneDnnProduct::Available() ? "oneDNN" : ""},
-                 {"products", json::array()},
-                 {"rows", json::array()}};
+  json object = {
+      {"machine", DescribeHost()},
+      {"device",
+       {{"name", info.name},
+        {"device", info.device},
+        {"kernels", info.kernels},
+        {"threads", info.threads}}},
+      {"peer", options.backend.kind == BackendKind::kCuda ? "cuBLASLt"
+               : OneDnnProduct::Available()               ? "oneDNN"
+                                                          : ""},
+      {"products", json::array()},
+      {"rows", json::array()}};
   for (const std::string& size : options.sizes) {
     const auto measure = options.prefill.empty() ? MeasureSize : MeasurePrefill;
     CHELA_RETURN_IF_ERROR(

@@ -32,7 +32,8 @@ absl::Status CheckRows(const std::vector<int32_t>& rows);
 // the read ceiling, measured beside it. Weights and states of an op take turns
 // with copies, eight last-level caches in all. Bytes are what the op must move:
 // weights once, states read and written; no activations. The plain products
-// come first, beside oneDNN where the build has it (product_bench.h).
+// come first, beside oneDNN where the build has it (product_bench.h), on a GPU
+// beside cuBLASLt (product_pair_bench.h).
 // With `prefill` ("attention", "hierarchical"), these ops over whole prompts
 // instead, for every size and number of sequences (prefill_cases.h).
 // INVALID_ARGUMENT for an unknown size or a row count outside 1 .. 4096.
