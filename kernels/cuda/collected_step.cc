@@ -64,6 +64,7 @@ bool Reads(Reader& ops, bool first, WholeStep* step, StepLayer* layer) {
   if (short_conv == nullptr || long_conv == nullptr || projections == nullptr ||
       value == nullptr || attention == nullptr || output == nullptr ||
       feed == nullptr || feed->kind != FeedForwardKind::kSwiglu ||
+      attention->replay.period != 0 ||
       short_conv->norm.kind != NormKind::kRms ||
       feed->norm.kind != NormKind::kRms) {
     return false;
