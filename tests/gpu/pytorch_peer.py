@@ -1,15 +1,20 @@
 """The PyTorch peer of `chela-bench engine`: one decode step of a named size, hierarchical kernel.
 
-    python3 tests/gpu/pytorch_peer.py [--size 350m] [--batch 1] [--seconds 2] [--json FILE]
+    python3 tests/gpu/pytorch_peer.py [--size 350m] [--batch 1] [--seconds 2] [--json FILE] [--lock FILE]
 
 The step as someone would write it who wants it fast: bf16 matrices with the projections of c merged
 and SwiGLU's halves merged, float32 states changed in place, torch.compile (max-autotune) and the whole
-step in one CUDA graph, greedy token on the device. Weights are random. Two copies of the model take
-turns, as the engine's benchmark does, so that no weights stay in the cache between steps. Needs PyTorch with
-CUDA and nothing else of this project.
+step in one CUDA graph, greedy token on the device. A layer is compiled once and used for all: the
+compiler is done in half a minute instead of many, and has nothing to fuse across layers but one
+addition. Weights are random. Two copies of the model take turns, as the engine's benchmark does, so
+that no weights stay in the cache between steps. Needs PyTorch with CUDA and nothing else of this
+project.
 """
 import argparse
+import contextlib
+import fcntl
 import json
+import sys
 import statistics
 import time
 
@@ -36,7 +41,6 @@ def product(x, weight):
 class Layer:
     def __init__(self, size, batch, generator):
         d, _, heads, z, v, f, _ = size
-        self.split, self.heads, self.batch = (z, v, d, d), heads, batch
 
         def matrix(rows, cols):
             return (torch.randn(rows, cols, device="cuda", generator=generator)
@@ -59,56 +63,79 @@ class Layer:
         self.rings = vector(batch, LEVELS, BASE // 2 + 1, d)
         self.sums = vector(batch, LEVELS, d)
 
-    def convolve(self, a, position):
+    def tensors(self):
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+
+    def bytes_a_step(self):
+        """What a step has to move, by the rule of `chela-bench engine`: weights and vectors read,
+        state read and written; the history of the convolutions, under 1%, is left out."""
+        moved = 0
+        for name, value in self.tensors().items():
+            size = value.numel() * value.element_size()
+            if name == "state":
+                moved += 2 * size
+            elif name not in ("window", "ring0", "rings", "sums"):
+                moved += size
+        return moved
+
+
+class LayerStep:
+    """A decode step of one layer, a function of its tensors so that one compilation serves them all."""
+
+    def __init__(self, size, batch):
+        d, _, heads, z, v, _, _ = size
+        self.split, self.heads, self.batch = (z, v, d, d), heads, batch
+
+    def convolve(self, t, a, position):
         """The hierarchical kernel at `position` (a 0-d tensor); rings and sums change in place."""
         half = BASE // 2
         lags = (position - torch.arange(1, BASE, device="cuda")) % BASE
-        near = (self.ring0.index_select(1, lags) * self.taps0[1:]).sum(1)
+        near = (t["ring0"].index_select(1, lags) * t["taps0"][1:]).sum(1)
         level = torch.arange(1, LEVELS + 1, device="cuda")
         newest = ((position + 1) >> level) - half
         fires = ((position + 1) % (1 << level) == 0) & (newest >= 0)
-        first = self.ring0.index_select(1, torch.stack((2 * newest[0] % BASE,
+        first = t["ring0"].index_select(1, torch.stack((2 * newest[0] % BASE,
                                                         (2 * newest[0] + 1) % BASE))).mean(1)
         index = torch.stack((2 * newest[1:] % (half + 1), (2 * newest[1:] + 1) % (half + 1)), 1)
         index = index[None, :, :, None].expand(self.batch, -1, -1, a.shape[-1])
-        coarse = self.rings[:, :-1].gather(2, index).mean(2)
+        coarse = t["rings"][:, :-1].gather(2, index).mean(2)
         blocks = torch.cat((first[:, None], coarse), 1)
         slot = (newest % (half + 1))[None, :, None, None].expand(self.batch, -1, 1, a.shape[-1])
-        old = self.rings.gather(2, slot)
+        old = t["rings"].gather(2, slot)
         fired = fires[None, :, None]
-        self.rings.scatter_(2, slot, torch.where(fired[..., None], blocks[:, :, None], old))
+        t["rings"].scatter_(2, slot, torch.where(fired[..., None], blocks[:, :, None], old))
         order = (newest[:, None] - torch.arange(half, device="cuda")) % (half + 1)
         order = order[None, :, :, None].expand(self.batch, -1, -1, a.shape[-1])
-        own = (self.rings.gather(2, order) * self.taps).sum(2)
-        coarser = F.pad(self.sums[:, 1:], (0, 0, 0, 1))
+        own = (t["rings"].gather(2, order) * t["taps"]).sum(2)
+        coarser = F.pad(t["sums"][:, 1:], (0, 0, 0, 1))
         # Levels fire from the finest on, so the coarsest that fires adds to an old sum.
         added = torch.flip(torch.cumsum(torch.flip(torch.where(fired, own, 0), (1,)), 1), (1,))
         top = fires.sum()
-        kept = torch.cat((self.sums, torch.zeros_like(coarser[:, :1])), 1).index_select(
+        kept = torch.cat((t["sums"], torch.zeros_like(coarser[:, :1])), 1).index_select(
             1, top.reshape(1))
-        self.sums.copy_(torch.where(fired, added + kept, self.sums))
-        c = near + self.sums[:, 0] + self.taps0[0] * a + self.skip * a
-        self.ring0.index_copy_(1, (position % BASE).reshape(1), a[:, None])
+        t["sums"].copy_(torch.where(fired, added + kept, t["sums"]))
+        c = near + t["sums"][:, 0] + t["taps0"][0] * a + t["skip"] * a
+        t["ring0"].index_copy_(1, (position % BASE).reshape(1), a[:, None])
         return c
 
-    def __call__(self, x, position):
-        u = rms(x, self.norm1)
-        a = F.silu((self.window * self.short[:-1]).sum(1) + self.short[-1] * u + self.short_bias)
-        self.window.copy_(torch.cat((self.window[:, 1:], u[:, None]), 1))
-        c = self.convolve(a, position)
-        zz, reset, gate, candidate = (product(c, self.of_c) + self.bias_c).split(self.split, -1)
+    def step(self, t, x, position):
+        u = rms(x, t["norm1"])
+        a = F.silu((t["window"] * t["short"][:-1]).sum(1) + t["short"][-1] * u + t["short_bias"])
+        t["window"].copy_(torch.cat((t["window"][:, 1:], u[:, None]), 1))
+        c = self.convolve(t, a, position)
+        zz, reset, gate, candidate = (product(c, t["of_c"]) + t["bias_c"]).split(self.split, -1)
         zz = F.silu(zz)
-        q = (F.elu(zz * self.affine[0] + self.affine[1]) + 1).unflatten(-1, (self.heads, -1))
-        k = (F.elu(zz * self.affine[2] + self.affine[3]) + 1).unflatten(-1, (self.heads, -1))
-        w = F.silu(product(u, self.value) + self.bias_value).unflatten(-1, (self.heads, -1))
-        self.state.mul_(self.decay).add_(k[..., None] * w[..., None, :])
-        o = (self.state * q[..., None]).sum(-2)
-        o = (o * torch.rsqrt(o.square().mean(-1, keepdim=True) + EPS)).flatten(1) * self.head_norm
-        h = F.silu(candidate + product(F.silu(reset) * o, self.out))
+        q = (F.elu(zz * t["affine"][0] + t["affine"][1]) + 1).unflatten(-1, (self.heads, -1))
+        k = (F.elu(zz * t["affine"][2] + t["affine"][3]) + 1).unflatten(-1, (self.heads, -1))
+        w = F.silu(product(u, t["value"]) + t["bias_value"]).unflatten(-1, (self.heads, -1))
+        t["state"].mul_(t["decay"]).add_(k[..., None] * w[..., None, :])
+        o = (t["state"] * q[..., None]).sum(-2)
+        o = (o * torch.rsqrt(o.square().mean(-1, keepdim=True) + EPS)).flatten(1) * t["head_norm"]
+        h = F.silu(candidate + product(F.silu(reset) * o, t["out"]))
         g = torch.sigmoid(gate)
         y = g * h + (1 - g) * x
-        left, right = product(rms(y, self.norm2), self.up).chunk(2, -1)
-        return y + product(F.silu(left) * right, self.down)
+        left, right = product(rms(y, t["norm2"]), t["up"]).chunk(2, -1)
+        return y + product(F.silu(left) * right, t["down"])
 
 
 class Model:
@@ -121,24 +148,69 @@ class Model:
         self.tokens = torch.zeros(batch, dtype=torch.long, device="cuda")
         self.position = torch.full((), 1024, dtype=torch.long, device="cuda")
 
-    def step(self):
+    def step(self, layer_step, head_step):
         x = self.embedding[self.tokens].float()
         for layer in self.layers:
-            x = layer(x, self.position)
-        logits = product(rms(x, self.norm), self.embedding)
-        self.tokens.copy_(logits.argmax(-1))
-        self.position.add_(1)
+            x = layer_step(layer.tensors(), x, self.position)
+        head_step(x, self.norm, self.embedding, self.tokens, self.position)
 
-    def record(self):
-        step = torch.compile(self.step, mode="max-autotune-no-cudagraphs", fullgraph=True)
+    def record(self, layer_step, head_step):
         side = torch.cuda.Stream()
         with torch.cuda.stream(side), torch.no_grad():
             for _ in range(3):
-                step()
+                self.step(layer_step, head_step)
         side.synchronize()
         self.graph = torch.cuda.CUDAGraph()
         with torch.no_grad(), torch.cuda.graph(self.graph, stream=side):
-            step()
+            self.step(layer_step, head_step)
+
+    def bytes_a_step(self):
+        return (self.embedding.numel() * self.embedding.element_size()
+                + sum(layer.bytes_a_step() for layer in self.layers))
+
+
+def head_step(x, norm, embedding, tokens, position):
+    tokens.copy_(product(rms(x, norm), embedding).argmax(-1))
+    position.add_(1)
+
+
+def copy_rate():
+    """Bytes a second of a copy on the card, read and written."""
+    one, two = (torch.empty(1 << 30, dtype=torch.uint8, device="cuda") for _ in range(2))
+    rates = []
+    for _ in range(12):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        two.copy_(one)
+        end.record()
+        end.synchronize()
+        rates.append(2 * one.numel() / (start.elapsed_time(end) * 1e-3))
+    return statistics.median(rates)
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Nothing else that takes the lock of this file runs meanwhile."""
+    if path is None:
+        yield
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measure(models, seconds):
+    batch = models[0].tokens.numel()
+    times, end = [], time.perf_counter() + seconds
+    host = torch.empty(batch, dtype=torch.long, pin_memory=True)
+    while time.perf_counter() < end or len(times) < 20:
+        model = models[len(times) % 2]
+        began = time.perf_counter()
+        model.graph.replay()
+        host.copy_(model.tokens, non_blocking=True)
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return sorted(times[len(times) // 4:])
 
 
 def main():
@@ -147,24 +219,26 @@ def main():
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--json")
+    parser.add_argument("--lock", help="a file whose lock is held while times are taken")
     options = parser.parse_args()
-    models = [Model(SIZES[options.size], options.batch, seed) for seed in range(2)]
+    began = time.perf_counter()
+    size = SIZES[options.size]
+    compiled = [torch.compile(step, mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False)
+                for step in (LayerStep(size, options.batch).step, head_step)]
+    models = [Model(size, options.batch, seed) for seed in range(2)]
     for model in models:
-        model.record()
-    times, end = [], time.perf_counter() + options.seconds
-    host = torch.empty(options.batch, dtype=torch.long, pin_memory=True)
-    while time.perf_counter() < end or len(times) < 20:
-        model = models[len(times) % 2]
-        began = time.perf_counter()
-        model.graph.replay()
-        host.copy_(model.tokens, non_blocking=True)
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    times = sorted(times[len(times) // 4:])
+        model.record(*compiled)
+        print(f"recorded after {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+    with locked(options.lock):
+        times = measure(models, options.seconds)
+        copy = copy_rate()
+    median = statistics.median(times)
+    moved = models[0].bytes_a_step()
     result = {"peer": f"PyTorch {torch.__version__}", "device": torch.cuda.get_device_name(),
               "model": options.size, "batch": options.batch, "steps": len(times),
-              "step_seconds_p50": statistics.median(times),
-              "step_seconds_p99": times[int(len(times) * 0.99)]}
+              "step_seconds_p50": median, "step_seconds_p99": times[int(len(times) * 0.99)],
+              "bytes_a_step": moved, "copy_bytes_per_second": copy,
+              "share_of_copy": moved / median / copy}
     print(json.dumps(result))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as out:

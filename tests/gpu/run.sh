@@ -4,7 +4,7 @@
 # the GPU, asks a server for text and measures, beside PyTorch if it is there.
 # Logs and figures go to OUT (build/gpu/results). Needs CUDA's cuBLASLt and a
 # driver, no compiler. The tests look for their data in the folder that the
-# bundle was built in. Takes about 10 minutes, half of them PyTorch's compiler.
+# bundle was built in. Takes up to 10 minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
