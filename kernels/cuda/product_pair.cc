@@ -215,10 +215,11 @@ absl::Status CudaProductPair::RecordChunk() {
   const auto run = [&](int64_t calls) -> absl::Status {
     for (int64_t call = 0; call < calls; ++call) {
       const WeightView weight = Weight(call);
+      CHELA_RETURN_IF_ERROR(large_->Run(weight, left_.data(), product_.rows,
+                                        {.out = sums}, stream_));
       CHELA_RETURN_IF_ERROR(
-          large_->Run(weight, left_.data(), product_.rows, sums, stream_));
-      CHELA_RETURN_IF_ERROR(
-          CudaStatus(LaunchFinish(weight, end, sums, 0, product_.rows, stream_),
+          CudaStatus(LaunchFinish(weight, end, sums, 0, product_.rows,
+                                  /*overlap=*/false, stream_),
                      "finish a product"));
     }
     return absl::OkStatus();

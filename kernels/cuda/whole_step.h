@@ -13,12 +13,17 @@
 
 namespace chela::cuda {
 
-// The widest model that a whole step takes.
+// What the kernel has room for.
 inline constexpr int32_t kMaxStepWidth = 2048;
 inline constexpr int32_t kMaxStepInputs = 4096;  // of any product
 inline constexpr int32_t kMaxStepLevels = 16;
 inline constexpr int32_t kMaxStepOutputs = 192;  // of a block, of one stage
 inline constexpr int32_t kStepProducts = 5;      // of a layer
+
+// Widths whose bits tests/models/device_invariance_test.cc has compared with
+// the ops' on a GPU; others run op by op until it has. The kernel is written
+// for every multiple of 128.
+inline constexpr int32_t kComparedWidths[] = {1024};
 
 // A layer's products, in the order of their use.
 enum StepWeight { kStepValue, kStepProjections, kStepOut, kStepUp, kStepDown };
