@@ -1,103 +1,17 @@
 #include "server/server_flags.h"
 
-#include <functional>
-#include <map>
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/attention_replay.h"
 #include "server/device_flag.h"
+#include "server/flag_checks.h"
 
 namespace chela {
 namespace {
 
 constexpr int64_t kInt32Max = 2147483647;
-
-// A check that also stores: CLI11 calls it with the value's text, and reports
-// what it returns after the flag's name.
-CLI::Validator Store(std::function<absl::Status(const std::string&)> store) {
-  return CLI::Validator(
-      [store = std::move(store)](std::string& text) {
-        return std::string(store(text).message());
-      },
-      "");
-}
-
-template <typename Number>
-CLI::Validator WholeNumber(int64_t low, int64_t high, Number* out) {
-  return Store([low, high, out](const std::string& text) {
-    int64_t value = 0;
-    if (!absl::SimpleAtoi(text, &value) || value < low || value > high) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "\"", text, "\"; want a whole number, ", low, " .. ", high));
-    }
-    *out = static_cast<Number>(value);
-    return absl::OkStatus();
-  });
-}
-
-// "off" is stored as 0.
-CLI::Validator OffOrNumber(int64_t low, int64_t high, int32_t* out) {
-  return Store([low, high, out](const std::string& text) {
-    int32_t value = 0;
-    if (text != "off" &&
-        (!absl::SimpleAtoi(text, &value) || value < low || value > high)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "\"", text, "\"; want off or a whole number, ", low, " .. ", high));
-    }
-    *out = value;
-    return absl::OkStatus();
-  });
-}
-
-// "auto" is stored as -1.
-CLI::Validator AutoOrNumber(int64_t high, int64_t* out) {
-  return Store([high, out](const std::string& text) {
-    int64_t value = -1;
-    if (text != "auto" &&
-        (!absl::SimpleAtoi(text, &value) || value < 0 || value > high)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "\"", text, "\"; want auto or a whole number, 0 .. ", high));
-    }
-    *out = value;
-    return absl::OkStatus();
-  });
-}
-
-template <typename Choice>
-CLI::Validator OneOf(std::map<std::string, Choice> choices, Choice* out) {
-  return Store([choices = std::move(choices), out](const std::string& text) {
-    const auto found = choices.find(text);
-    if (found != choices.end()) {
-      *out = found->second;
-      return absl::OkStatus();
-    }
-    std::string names;
-    for (const auto& [name, choice] : choices) {
-      absl::StrAppend(&names, names.empty() ? "" : ", ", name);
-    }
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", text, "\"; want one of ", names));
-  });
-}
-
-CLI::Validator ListenAddress(Address* out) {
-  return Store([out](const std::string& text) {
-    absl::StatusOr<Address> address = Address::Parse(text);
-    if (address.ok()) *out = *std::move(address);
-    return address.status();
-  });
-}
-
-CLI::Validator Duration(std::chrono::milliseconds* out) {
-  return Store([out](const std::string& text) {
-    const absl::StatusOr<std::chrono::milliseconds> value = ParseDuration(text);
-    if (value.ok()) *out = *value;
-    return value.status();
-  });
-}
 
 CLI::Validator Device(ServerConfig* config) {
   return Store(

@@ -1,13 +1,10 @@
 #include "kernels/attention_replay.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <string>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -20,7 +17,6 @@ namespace {
 
 using reference::AttentionWeights;
 using reference::Real;
-using ::testing::HasSubstr;
 
 // Written so that NaN is wrong.
 void ExpectRelativeL2(const std::vector<double>& got,
@@ -33,16 +29,6 @@ void ExpectRelativeL2(const std::vector<double>& got,
     all += want[i].value * want[i].value;
   }
   EXPECT_TRUE(std::sqrt(off / all) <= 1e-5) << std::sqrt(off / all);
-}
-
-// The entries of a head's ring.
-int64_t CountOf(const std::vector<float>& ring, const AttentionWeights& weights,
-                int32_t period, int32_t head) {
-  const AttentionReplay replay = {.period = period, .offset = 0, .ring = {}};
-  const int64_t at =
-      head * replay.head_floats(weights.key_dim, weights.value_dim) +
-      replay.count_at(weights.key_dim);
-  return static_cast<int64_t>(ring[static_cast<size_t>(at)]);
 }
 
 // S with the ring added, in float64.
@@ -58,7 +44,7 @@ std::vector<double> WholeState(const std::vector<float>& state,
     const float* const keys = ring.data() + head * replay.head_floats(dk, dv);
     const float* const values = keys + replay.values_at(dk);
     const double decay = weights.decay.empty() ? 1.0 : weights.decay[head];
-    const int64_t entries = CountOf(ring, weights, period, head);
+    const int64_t entries = RingCount(ring, weights, period, head);
     for (int64_t s = 0; s < entries; ++s) {
       for (int64_t i = 0; i < dk; ++i) {
         for (int64_t j = 0; j < dv; ++j) {
@@ -266,95 +252,6 @@ TEST_P(AttentionReplayTest, GivesTheSameBitsOnAnyNumberOfThreads) {
     ExpectSameBits(on.Feed(1, tokens, {1, 1, 1, 20, 1}), want_out);
     ExpectSameBits(on.State(), want.State());
     ExpectSameBits(on.Ring(), want.Ring());
-  }
-}
-
-TEST_P(AttentionReplayTest, LeavesOtherSlotsAndTheGapsAlone) {
-  const auto weights = RandomWeights(2, 5, 9, FeatureMap::kSilu, false);
-  const Tokens tokens(weights, 9, 1);
-  AttentionOn on(backend(), weights, 4);
-  on.Feed(1, tokens, {1, 1, 1, 3, 1});
-  const auto expect_poison = [](const std::vector<float>& all, int64_t stride) {
-    for (int64_t i = 0; i < static_cast<int64_t>(all.size()); ++i) {
-      const bool own = i / stride == 1 && i % stride < stride - kAttentionGap;
-      EXPECT_TRUE(own || std::isnan(all[static_cast<size_t>(i)])) << i;
-    }
-  };
-  expect_poison(on.State(), on.slot_stride());
-  expect_poison(on.Ring(), on.ring_stride());
-}
-
-TEST_P(AttentionReplayTest, ForgetsTheSlotsLastOwnerAtPositionZero) {
-  const auto weights = RandomWeights(2, 5, 9, FeatureMap::kElu1, true);
-  const Tokens old(weights, 7, 1);
-  const Tokens tokens(weights, 9, 2);
-  for (const std::vector<int32_t>& pieces :
-       std::vector<std::vector<int32_t>>{{1}, {4, 1}}) {
-    AttentionOn fresh(backend(), weights, 4);
-    AttentionOn reused(backend(), weights, 4);
-    reused.Feed(0, old, {1});
-    ExpectSameBits(reused.Feed(0, tokens, pieces),
-                   fresh.Feed(0, tokens, pieces));
-    ExpectSameBits(reused.StateOf(0), fresh.StateOf(0));
-  }
-}
-
-TEST_P(AttentionReplayTest, TakesACountThatIsNoneForAnEmptyRing) {
-  const auto weights = RandomWeights(2, 5, 9, FeatureMap::kElu1, true);
-  const Tokens tokens(weights, 12, 1);
-  AttentionOn empty(backend(), weights, 4);
-  empty.StepOf({.slot = 1, .rows = 6}, tokens);
-  std::vector<std::vector<float>> want;
-  for (const int32_t rows : {1, 3}) {
-    AttentionOn on(backend(), weights, 4);
-    on.StepOf({.slot = 1, .rows = 6}, tokens);
-    want.push_back(on.StepOf({.slot = 1, .rows = rows, .position = 6}, tokens));
-  }
-  for (const float count : {kPoison, -1.0f, 0.5f, 4.0f, 1e30f, -1e30f,
-                            std::numeric_limits<float>::infinity()}) {
-    SCOPED_TRACE(count);
-    size_t i = 0;
-    for (const int32_t rows : {1, 3}) {
-      AttentionOn on(backend(), weights, 4);
-      on.StepOf({.slot = 1, .rows = 6}, tokens);
-      on.SetCount(1, count);
-      ExpectSameBits(
-          on.StepOf({.slot = 1, .rows = rows, .position = 6}, tokens),
-          want[i++]);
-    }
-  }
-  // A full ring at a place where none can be: the period ends.
-  AttentionOn on(backend(), weights, 4);
-  on.StepOf({.slot = 1, .rows = 6}, tokens);
-  on.SetCount(1, 3.0f);
-  on.StepOf({.slot = 1, .rows = 1, .position = 6}, tokens);
-  EXPECT_EQ(CountOf(on.RingOf(1), weights, 4, 0), 0);
-  EXPECT_EQ(CountOf(on.RingOf(1), weights, 4, 1), 0);
-}
-
-TEST_P(AttentionReplayTest, RejectsPeriodsAndRingsOutOfRange) {
-  const LinearAttention good{
-      .heads = 2,
-      .key_dim = 3,
-      .value_dim = 4,
-      .shared = {nullptr, 6},
-      .value = {nullptr, 8},
-      .reset = {nullptr, 8},
-      .state = {nullptr, 24},
-      .replay = {.period = 32, .offset = 0, .ring = {nullptr, 32 * 14}}};
-  ASSERT_TRUE(backend().BeginStep({}).ok());
-  ASSERT_TRUE(backend().Run(good).ok());  // No rows: does nothing.
-  std::vector<LinearAttention> bad(5, good);
-  bad[0].replay.period = 1;
-  bad[1].replay.period = 33;
-  bad[2].replay.period = -1;
-  bad[3].replay.offset = -1;
-  bad[4].replay.ring.slot_stride = 32 * 14 - 1;
-  for (size_t i = 0; i < bad.size(); ++i) {
-    SCOPED_TRACE(i);
-    const absl::Status status = backend().Run(bad[i]);
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("attention replay"));
   }
 }
 

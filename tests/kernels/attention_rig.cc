@@ -88,4 +88,14 @@ void AttentionOn::SetCount(int32_t slot, float count) {
   }
 }
 
+int64_t RingCount(const std::vector<float>& ring,
+                  const reference::AttentionWeights& weights, int32_t period,
+                  int32_t head) {
+  const AttentionReplay replay = {.period = period, .offset = 0, .ring = {}};
+  const int64_t at =
+      head * replay.head_floats(weights.key_dim, weights.value_dim) +
+      replay.count_at(weights.key_dim);
+  return static_cast<int64_t>(ring[static_cast<size_t>(at)]);
+}
+
 }  // namespace chela

@@ -113,6 +113,11 @@ class AttentionOn {
   Tensor ring_;
 };
 
+// The entries of a head's ring (attention_replay.h).
+int64_t RingCount(const std::vector<float>& ring,
+                  const reference::AttentionWeights& weights, int32_t period,
+                  int32_t head);
+
 }  // namespace chela
 
 #endif  // CHELA_TESTS_KERNELS_ATTENTION_RIG_H_
