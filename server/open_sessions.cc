@@ -24,12 +24,6 @@ absl::StatusOr<std::unique_ptr<SnapshotStore>> OpenStore(
     if (!address.ok()) return address.status();
     return OpenRedisStore({.address = *address});
   }
-  if (where.find("://") != std::string::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", where,
-                     "\"; want memory, a folder, redis://HOST:PORT or "
-                     "unix://SOCKET"));
-  }
   return OpenFolderStore(where);
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/attention_replay.h"
 #include "server/device_flag.h"
@@ -123,9 +124,14 @@ void AddLimitFlags(CLI::App& app, ServerConfig& config) {
 void AddSessionFlags(CLI::App& app, ServerConfig& config) {
   FlagAdder flags(app, "Sessions");
   flags.Add("session-store", Store([&config](const std::string& value) {
-              if (value.empty()) {
+              const bool known = value.find("://") == std::string::npos ||
+                                 absl::StartsWith(value, "redis://") ||
+                                 absl::StartsWith(value, "unix://");
+              if (value.empty() || !known) {
                 return absl::InvalidArgumentError(
-                    "empty; want memory, a folder or redis://HOST:PORT");
+                    absl::StrCat("\"", value,
+                                 "\"; want memory, a folder, "
+                                 "redis://HOST:PORT or unix://SOCKET"));
               }
               config.session_store = value;
               return absl::OkStatus();
