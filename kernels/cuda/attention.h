@@ -20,16 +20,14 @@ namespace chela::cuda {
 // tiles in an order that the width alone decides.
 cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         int32_t processors, bool clusters, bool overlap,
-                         cudaStream_t stream);
+                         bool clusters, bool overlap, cudaStream_t stream);
 
 // The same with replay (kernels/attention_replay.h): one read of each state,
-// and a write where a period ends. In the sums group g adds entries g and g +
-// 16 of the ring after its keys.
+// and a write where a period ends. The sums add the entries of the ring after
+// the keys, one after the other.
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         int32_t processors, bool clusters, bool overlap,
-                         cudaStream_t stream);
+                         bool clusters, bool overlap, cudaStream_t stream);
 // Before a chunk with replay: adds the ring to the state and empties it.
 cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
                              cudaStream_t stream);

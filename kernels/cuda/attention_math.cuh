@@ -94,6 +94,24 @@ __device__ __forceinline__ void Advance(StateTile& tile, float decay,
   }
 }
 
+__device__ __forceinline__ void Scale(float scale, StateTile& tile) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) tile.s[i][j] *= scale;
+  }
+}
+
+// S += k w^T for a thread's part.
+__device__ __forceinline__ void AddOuter(const float (&k)[4],
+                                         const float (&w)[4], StateTile& tile) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) tile.s[i][j] = fmaf(k[i], w[j], tile.s[i][j]);
+  }
+}
+
 // x^n to float32's last bit.
 __device__ __forceinline__ float Power(float x, int n) {
   double power = 1;
