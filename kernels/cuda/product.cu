@@ -186,7 +186,8 @@ cudaError_t LaunchSet(ProductSet set, const ProductLaunch& launch) {
     const cudaError_t error = RoundLeft(&set.products[i], i, launch);
     if (error != cudaSuccess) return error;
   }
-  return LaunchWide(set, launch);
+  return ResidentTakes(set, launch) ? LaunchResident(set, launch)
+                                    : LaunchWide(set, launch);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace chela::cuda {
 struct ProductSet {
   Product products[2];
   int32_t first_tiles = 0;  // blocks of the first one; set by the launchers
+  int32_t block_tiles = 1;  // tiles of a block of LaunchResident; set by it
   bool pair = false;
 };
 
@@ -20,6 +21,9 @@ bool SingleTakes(const ProductSet& set);
 cudaError_t LaunchSingle(ProductSet set, const ProductLaunch& launch);
 // 16-bit weights, any rows; wants the left operands rounded.
 cudaError_t LaunchWide(const ProductSet& set, const ProductLaunch& launch);
+// Likewise, sooner where a block has several tiles. Only what ResidentTakes.
+bool ResidentTakes(const ProductSet& set, const ProductLaunch& launch);
+cudaError_t LaunchResident(const ProductSet& set, const ProductLaunch& launch);
 // float32 weights.
 cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch);
 

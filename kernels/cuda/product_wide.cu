@@ -94,10 +94,13 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
     row_of[thread] = static_cast<int32_t>(RowAt(p.in_rows, row));
     out_row_of[thread] = static_cast<int32_t>(RowAt(p.out_rows, row));
   }
-  // A thread finishes one output of every kRowStep-th row.
+  // A thread finishes one output of every kRowStep-th row. Half warps take
+  // rows four apart, whose sums lie in the other half of the banks.
   constexpr int kRowStep = kThreads / kOwn;
   constexpr int kRounds = (kRows + kRowStep - 1) / kRowStep;
   const int own = thread % kOwn;
+  const int own_row =
+      kOwn == 32 ? slice : slice / 4 * 8 + slice % 4 + lane / 16 * 4;
   const int output = block * kOwn + own;
   const float bias = output < outputs ? LoadBias(p.finish, output) : 0.0f;
   __syncthreads();
@@ -159,7 +162,7 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
   FinishInputs inputs[kRounds];
 #pragma unroll
   for (int j = 0; j < kRounds; ++j) {
-    const int m = thread / kOwn + j * kRowStep;
+    const int m = own_row + j * kRowStep;
     if (m < count && output < outputs) {
       inputs[j] = LoadFinishInputs(p.finish, out_row_of[m], output, bias);
     }
@@ -167,7 +170,7 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
   __syncthreads();
 #pragma unroll
   for (int j = 0; j < kRounds; ++j) {
-    const int m = thread / kOwn + j * kRowStep;
+    const int m = own_row + j * kRowStep;
     if (m >= count || output >= outputs) break;
     float slices[kSlices];
     float other[kSlices];

@@ -109,10 +109,16 @@ TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatch) {
 
 // How a device cuts a product into blocks depends on its outputs and rows.
 TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatchHoweverManyOutputs) {
-  for (const int64_t outputs : {2700, 5300}) {
-    SCOPED_TRACE(outputs);
-    ExpectTheSameBitsInEveryBatch({150, outputs, 1100, DType::kBF16},
-                                  RowKind::kDecode);
+  struct Shape {
+    int64_t outputs, inputs;
+  };
+  for (const Shape& shape :
+       {Shape{2700, 1100}, Shape{5300, 1100}, Shape{5300, 1000},
+        Shape{4400, 570}, Shape{17000, 130}}) {
+    SCOPED_TRACE(::testing::Message()
+                 << shape.outputs << " x " << shape.inputs);
+    ExpectTheSameBitsInEveryBatch(
+        {150, shape.outputs, shape.inputs, DType::kBF16}, RowKind::kDecode);
   }
 }
 
