@@ -21,18 +21,25 @@ struct GroupState {
   int64_t origin = 0;
 };
 
-__device__ __forceinline__ GroupState StateOf(const ExplicitConvolution& op,
+__device__ __forceinline__ GroupState StateOf(const StateView& state,
+                                              int32_t layer,
                                               const ExplicitView& view,
                                               int32_t slot, int group) {
   GroupState out;
   out.channel = group * kGroup;
   out.channels = min(kGroup, view.width - out.channel);
-  out.rows = op.state.data + slot * op.state.slot_stride +
-             int64_t{out.channel} * view.ring;
-  const int64_t unit = int64_t{op.layer} * view.groups + group;
+  out.rows =
+      state.data + slot * state.slot_stride + int64_t{out.channel} * view.ring;
+  const int64_t unit = int64_t{layer} * view.groups + group;
   out.origin =
       ((unit & (view.ring - 1)) * view.origin_stride) & (view.ring - 1);
   return out;
+}
+
+__device__ __forceinline__ GroupState StateOf(const ExplicitConvolution& op,
+                                              const ExplicitView& view,
+                                              int32_t slot, int group) {
+  return StateOf(op.state, op.layer, view, slot, group);
 }
 
 __device__ __forceinline__ const float* TapsOf(const ExplicitView& view,
