@@ -220,7 +220,8 @@ cudaError_t LaunchPair(const Product& first, const Product& second,
                        const ProductLaunch& launch) {
   const DType dtype = first.weight.dtype;
   if (dtype == DType::kF32 || second.weight.dtype != dtype || first.normed ||
-      second.normed || first.weight.stride != second.weight.stride) {
+      second.normed || first.weight.stride != second.weight.stride ||
+      first.finish.kind != second.finish.kind) {
     const cudaError_t error = Launch(first, launch);
     return error != cudaSuccess ? error : Launch(second, launch);
   }

@@ -11,7 +11,6 @@ namespace chela::cuda {
 struct ProductSet {
   Product products[2];
   int32_t first_tiles = 0;  // blocks of the first one; set by the launchers
-  int32_t block_tiles = 1;  // tiles of a block of LaunchResident; set by it
   bool pair = false;
 };
 

@@ -1,7 +1,9 @@
 // Products of several rows with up to 1,024 inputs: a block holds its rows of
 // the left operand in registers, each of its 8 warps one slice of the inputs,
-// and streams tiles of outputs past them. The same slices, instructions and
-// tree as product_wide.cu, so the same bits.
+// and streams tiles of outputs past them; they end as sums with a bias. The
+// same slices, instructions and tree as product_wide.cu, so the same bits.
+#include <algorithm>
+
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product_kernels.h"
 #include "kernels/cuda/product_math.cuh"
@@ -147,8 +149,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int lane = thread % 32;
   const int stride = p.weight.stride;
   const int outputs = p.weight.rows;
-  const int first = block * set.block_tiles;
-  const int last = min(first + set.block_tiles, (outputs + kTile - 1) / kTile);
+  const int blocks =
+      second ? static_cast<int>(gridDim.x) - set.first_tiles : set.first_tiles;
+  const int tiles = (outputs + kTile - 1) / kTile;
+  const int first = static_cast<int>(int64_t{tiles} * block / blocks);
+  const int last = static_cast<int>(int64_t{tiles} * (block + 1) / blocks);
   const int begin = SliceBegin(stride, slice);
 
   LetLaterStart();
@@ -186,32 +191,31 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
             ring.chunks);
   float* const parts =
       reinterpret_cast<float*>(memory + kSlices * Ring::kBytes);
-  FinishInputs inputs[kRounds];
-  const auto ask = [&](int tile) {
-    const int output = tile * kTile + own;
-    const float bias = output < outputs ? LoadBias(p.finish, output) : 0.0f;
+  // What the end of a tile takes is in registers before the first one.
+  const float* const biases = p.finish.bias;
+  float* out[kRounds];
 #pragma unroll
-    for (int j = 0; j < kRounds; ++j) {
-      const int m = own_row + j * kRowStep;
-      if (m < count && output < outputs) {
-        inputs[j] = LoadFinishInputs(p.finish, out_row_of[m], output, bias);
-      }
-    }
-  };
+  for (int j = 0; j < kRounds; ++j) {
+    const int m = own_row + j * kRowStep;
+    out[j] = m < count
+                 ? p.finish.out + out_row_of[m] * p.finish.out_stride + own
+                 : nullptr;
+  }
+  float bias = 0;
   const auto finish = [&](int tile) {
-    const int output = tile * kTile + own;
-    const float* const part = parts + tile % 2 * kSlices * kPart;
+    if (tile * kTile + own >= outputs) return;
+    const float* const part =
+        parts + tile % 2 * kSlices * kPart + own_row * kPitch + own;
 #pragma unroll
     for (int j = 0; j < kRounds; ++j) {
-      const int m = own_row + j * kRowStep;
-      if (m >= count || output >= outputs) break;
+      if (out[j] == nullptr) break;
       float slices[kSlices];
 #pragma unroll
       for (int i = 0; i < kSlices; ++i) {
-        slices[i] = part[i * kPart + m * kPitch + own];
+        slices[i] = part[i * kPart + j * kRowStep * kPitch];
       }
-      StoreFinished<T>(p.finish, out_row_of[m], output,
-                       FinishValue(p.finish, inputs[j], AddSlices(slices), 0));
+      const float sum = AddSlices(slices);
+      out[j][tile * kTile] = biases == nullptr ? sum : sum + bias;
     }
   };
   // The tensor cores work at a tile while the one before it is finished.
@@ -223,7 +227,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     __syncwarp();
     ring.Ask(tile + kStages, last);
     if (tile > first) finish(tile - 1);
-    ask(tile);
+    if (biases != nullptr && tile * kTile + own < outputs) {
+      bias = biases[tile * kTile + own];
+    }
     // One part of the block's sums is written while the other is read.
     PutSums<kRowTiles>(parts + (tile % 2 * kSlices + slice) * kPart, sums);
     __syncthreads();
@@ -240,12 +246,18 @@ cudaError_t LaunchOf(ProductSet set, LaunchShape shape,
   const unsigned groups = Blocks(launch.max_rows, kRows);
   const unsigned first = Tiles(set.products[0]);
   const unsigned second = set.pair ? Tiles(set.products[1]) : 0;
-  const unsigned each = Blocks(int64_t{first + second} * groups,
-                               int64_t{kBlocks} * launch.processors);
-  set.block_tiles = static_cast<int32_t>(each);
-  set.first_tiles = static_cast<int32_t>(Blocks(first, each));
-  shape.grid = dim3(
-      static_cast<unsigned>(set.first_tiles) + Blocks(second, each), groups);
+  // As many blocks as run at once. With several groups of rows no more than
+  // the tiles of the longest take: each reads its rows of the left operand.
+  const int64_t tiles = first + second;
+  const int64_t room = std::clamp<int64_t>(
+      int64_t{kBlocks} * launch.processors / groups, set.pair ? 2 : 1, tiles);
+  const int64_t blocks =
+      groups == 1 ? room
+                  : std::max<int64_t>(Blocks(tiles, Blocks(tiles, room)),
+                                      set.pair ? 2 : 1);
+  set.first_tiles = static_cast<int32_t>(
+      set.pair ? std::max<int64_t>(blocks * first / tiles, 1) : blocks);
+  shape.grid = dim3(static_cast<unsigned>(blocks), groups);
   shape.shared_bytes = kSlices * TileRing<kStages>::kBytes +
                        sizeof(float) * 2 * kSlices * kRows * kPitch;
   return Launch(shape, ResidentProduct<T, kRowTiles, kStages>, set);
@@ -263,7 +275,7 @@ cudaError_t LaunchRows(const ProductSet& set, const LaunchShape& shape,
 
 bool ResidentTakes(const ProductSet& set, const ProductLaunch& launch) {
   const auto takes = [](const Product& p) {
-    return p.finish.kind == Finish::kStore &&
+    return p.finish.kind == Finish::kStore && p.finish.rounded == nullptr &&
            p.weight.stride <= kChunks * kSlices * kChunk;
   };
   if (!takes(set.products[0]) || (set.pair && !takes(set.products[1]))) {

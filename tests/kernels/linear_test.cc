@@ -122,6 +122,40 @@ TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatchHoweverManyOutputs) {
   }
 }
 
+// A device may run two products of the same rows as one.
+TEST_P(LinearTest, GivesNeighboursTheBitsOfEachAlone) {
+  constexpr int64_t kInputs = 1000;
+  for (const int64_t rows : {1, 16, 64}) {
+    SCOPED_TRACE(rows);
+    const LinearInputs first(rows, 2300, kInputs, DType::kBF16);
+    LinearInputs second(rows, 900, kInputs, DType::kBF16);
+    second.weight = RandomMatrix(900, kInputs, DType::kBF16, 7);
+    const Rows batch = MakeRows(static_cast<int32_t>(rows), RowKind::kDecode);
+    Tensor x(backend(), first.x);
+    const LinearInputs* const both[] = {&first, &second};
+    std::vector<std::unique_ptr<Matrix>> weights;
+    std::vector<Tensor> biases;
+    std::vector<Tensor> outs;
+    for (const LinearInputs* in : both) {
+      weights.push_back(Pack(backend(), in->weight));
+      biases.emplace_back(backend(), in->bias);
+      outs.emplace_back(backend(), rows * in->weight.rows);
+    }
+    ASSERT_TRUE(backend().BeginStep(batch.step()).ok());
+    for (size_t i = 0; i < 2; ++i) {
+      ASSERT_TRUE(backend()
+                      .Run(Linear{.x = x.data(),
+                                  .weight = weights[i].get(),
+                                  .bias = biases[i].data(),
+                                  .out = outs[i].data()})
+                      .ok());
+    }
+    for (size_t i = 0; i < 2; ++i) {
+      ExpectSameBits(outs[i].Read(), RunLinear(backend(), *both[i]));
+    }
+  }
+}
+
 TEST_P(LinearTest, GivesEqualRowsEqualBitsWhereverTheyStand) {
   constexpr int64_t kRows = 67;
   LinearInputs in(kRows, 33, 19, DType::kBF16);
