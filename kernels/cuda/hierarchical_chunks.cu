@@ -15,6 +15,7 @@
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/hierarchical_runs.h"
+#include "kernels/cuda/hierarchical_stream.h"
 #include "kernels/cuda/hierarchical_sums.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -105,6 +106,9 @@ cudaError_t LaunchTiles(const HierarchicalConvolution& op,
 cudaError_t LaunchChunks(const HierarchicalConvolution& op,
                          const ChunkList& chunks, float* history,
                          int processors, bool overlap, cudaStream_t stream) {
+  if (Streams(op, chunks, processors)) {
+    return LaunchStream(op, chunks, processors, overlap, stream);
+  }
   const cudaError_t error = LaunchHistory(op, chunks, overlap, history, stream);
   if (error != cudaSuccess) return error;
   return op.base_length == kRunBase
