@@ -1,6 +1,7 @@
 // Chunks of the hierarchical convolution: the sums of convolution_decode.cu in
-// the same order, so a row has the bits that it has token by token. With p the
-// chunk's first position:
+// the same order, so a row has the bits that it has token by token. Most are
+// streamed (hierarchical_stream.cu). For the others, with p the chunk's first
+// position:
 //
 //   1. MakeHistory: what the state's rings hold, and the means of every block
 //      inside a span of 512 positions;
@@ -9,9 +10,8 @@
 //   3. WalkRuns (hierarchical_runs.cu), or for other base lengths WalkTiles:
 //      the outputs and the state.
 //
-// Floor: input, output and state, 8 bytes a token and channel. The input is
-// read twice and the history, a quarter of it, written and read; the
-// second-level cache keeps both for a few thousand tokens.
+// There the input is read twice and the history, a quarter of it, written and
+// read; the second-level cache keeps both for a few thousand tokens.
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/hierarchical_runs.h"

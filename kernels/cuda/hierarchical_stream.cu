@@ -30,6 +30,7 @@ struct Work {
   Chunk chunks[kMostChunks];
   int32_t groups;  // of channels
   int32_t items;   // a chunk's groups, then the next one's
+  bool fours;      // of channels can be moved at once
 };
 
 __device__ __forceinline__ Place FirstPlace(const Work& work, int item,
@@ -90,14 +91,26 @@ __device__ __forceinline__ void MakeTile(const HierarchicalConvolution& op,
   __syncthreads();
 }
 
+__device__ __forceinline__ void FetchInputs(const HierarchicalConvolution& op,
+                                            const Work& work,
+                                            const Place& place,
+                                            const TileMemory& memory,
+                                            int buffer) {
+  if (work.fours) {
+    FetchInputs<4>(op, place, memory, buffer);
+  } else {
+    FetchInputs<1>(op, place, memory, buffer);
+  }
+}
+
 // Asks for what the next tile needs; a group of copies even if there is none.
 __device__ __forceinline__ void FetchNext(const HierarchicalConvolution& op,
-                                          const Place& place,
+                                          const Work& work, const Place& place,
                                           const TileMemory& memory,
                                           int buffer) {
   if (place.exists) {
     if (place.first()) FetchTaps(op, place, memory.Taps(place.taps));
-    FetchInputs(op, place, memory, buffer);
+    FetchInputs(op, work, place, memory, buffer);
   }
   CommitFloats();
 }
@@ -124,9 +137,9 @@ __global__ void __launch_bounds__(kTileThreads, 1)
   __syncthreads();
   FetchTaps(op, places[0], memory.Taps(0));
   WaitForEarlier();
-  FetchInputs(op, places[0], memory, 0);
+  FetchInputs(op, work, places[0], memory, 0);
   CommitFloats();
-  FetchNext(op, places[1], memory, 1);
+  FetchNext(op, work, places[1], memory, 1);
   Taps taps;
   float tail[kMoves] = {};
   for (int step = 0; places[step % kPlaces].exists; ++step) {
@@ -139,7 +152,7 @@ __global__ void __launch_bounds__(kTileThreads, 1)
     }
     __syncthreads();
     if (step > 0) {
-      FetchNext(op, places[(step + 1) % kPlaces], memory, 1 - buffer);
+      FetchNext(op, work, places[(step + 1) % kPlaces], memory, 1 - buffer);
     }
     if (place.first()) taps = TileTaps(memory.Taps(place.taps));
     // `tail` is 0 where a chunk begins: its own past overwrites that.
@@ -170,16 +183,31 @@ bool Streams(const HierarchicalConvolution& op, const ChunkList& chunks,
   }
   int device = 0;
   int most = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                                device) == cudaSuccess &&
-         TileBytes(op) + sizeof(Place) * kPlaces <= static_cast<size_t>(most);
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                             device) != cudaSuccess ||
+      TileBytes(op) + sizeof(Place) * kPlaces > static_cast<size_t>(most)) {
+    return false;
+  }
+  // A tile takes as long with few positions of the chunk: many short chunks
+  // leave most of it idle, unless all blocks run at once.
+  int64_t tiles = 0;
+  int64_t rows = 0;
+  for (int32_t i = 0; i < chunks.count; ++i) {
+    const Chunk& chunk = chunks.host[i];
+    tiles += Blocks(chunk.position % kTileGrid + chunk.rows, kTilePositions);
+    rows += chunk.rows;
+  }
+  return int64_t{Blocks(op.width, kTileChannels)} * chunks.count <=
+             processors ||
+         2 * rows >= tiles * kTilePositions;
 }
 
 cudaError_t LaunchStream(const HierarchicalConvolution& op,
                          const ChunkList& chunks, int processors, bool overlap,
                          cudaStream_t stream) {
   Work work;
+  work.fours = op.width % 4 == 0 && reinterpret_cast<uintptr_t>(op.a) % 16 == 0;
   work.groups = static_cast<int32_t>(Blocks(op.width, kTileChannels));
   LaunchShape shape;
   shape.stream = stream;

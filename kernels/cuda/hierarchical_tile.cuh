@@ -16,7 +16,8 @@ namespace chela::cuda {
 
 inline constexpr int kTileChannels = 8;  // 32 bytes of a row, a sector
 inline constexpr int kTilePositions = 2048;
-inline constexpr int kTileRun = 32;  // positions of a thread
+inline constexpr int kTileRunLevels = 5;
+inline constexpr int kTileRun = 1 << kTileRunLevels;  // positions of a thread
 inline constexpr int kTileThreads = kTileChannels * (kTilePositions / kTileRun);
 // Blocks of levels up to 9 do not cross tiles.
 inline constexpr int kGridLevels = 9;
@@ -26,7 +27,11 @@ inline constexpr int kTileGrid = 1 << kGridLevels;
 inline constexpr int kFirstCoarse = kRunLevels + 1;
 inline constexpr int kMostTileLevels = 14;
 inline constexpr int kHalo = kRunBase;  // blocks (inputs) before the tile
-inline constexpr int kInputStride = kTilePositions + kHalo + 4;
+// Inputs stand as they do in memory, eight channels a row, with a row of
+// padding after every run and the halo.
+inline constexpr int kInputRows =
+    kHalo + kTilePositions + kTilePositions / kTileRun + 1;
+inline constexpr int kInputFloats = kInputRows * kTileChannels;
 // Rows of taps in shared memory: those of level 0, the skip, the levels'.
 inline constexpr int kSkipRow = kRunBase;
 inline constexpr int kLevelTaps = kRunBase + 1;
@@ -66,7 +71,7 @@ struct TileMemory {
   }
   static __host__ __device__ int Floats(int levels) {
     return kTileChannels *
-           (2 * kInputStride + BlockRows(Kept(levels) + 1) +
+           (2 * kInputRows + BlockRows(Kept(levels) + 1) +
             SumRows(Kept(levels) + 1) + 2 * TapRows(levels) + levels);
   }
   // A tile has all levels up to that of the grid, whatever the kernel has.
@@ -74,15 +79,22 @@ struct TileMemory {
     return levels > kGridLevels ? levels : kGridLevels;
   }
 
-  // Input kHalo is the tile's first.
-  __device__ float* Inputs(int buffer, int channel) const {
-    return data + (buffer * kTileChannels + channel) * kInputStride;
+  // The input of a position of the tile, from -kHalo on.
+  __device__ float* Input(int buffer, int position, int channel) const {
+    const int row = kHalo + 1 + position + (position >> kTileRunLevels);
+    return data + buffer * kInputFloats + row * kTileChannels + channel;
   }
   // Block kHalo is the tile's first; behind the last is room for those that
   // only end behind the tile.
   __device__ float* Blocks(int level, int channel) const {
-    return data + kTileChannels * (2 * kInputStride + BlockRows(level)) +
+    return data + kTileChannels * (2 * kInputRows + BlockRows(level)) +
            channel * ((kTilePositions >> level) + 20);
+  }
+  // A block of a level, or with level 0 an input, counted from the tile's
+  // first.
+  __device__ float* At(int buffer, int level, int index, int channel) const {
+    return level == 0 ? Input(buffer, index, channel)
+                      : Blocks(level, channel) + kHalo + index;
   }
   // A level's own sums when as many of its blocks were seen as at the tile's
   // begin, one more .. ; 0 for levels that the kernel has not.
@@ -92,7 +104,7 @@ struct TileMemory {
   }
   __device__ float* AllSums() const {
     return data +
-           kTileChannels * (2 * kInputStride + BlockRows(Kept(levels) + 1));
+           kTileChannels * (2 * kInputRows + BlockRows(Kept(levels) + 1));
   }
   // [TapRows][kTileChannels]
   __device__ float* Taps(int buffer) const {

@@ -11,11 +11,22 @@ namespace chela::cuda {
 inline constexpr int kTileLanes = 32;
 inline constexpr int kTileWarps = kTileThreads / kTileLanes;
 
-__device__ __forceinline__ void CopyFloat(const float* from, float* to) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-               "l"(from)
-               : "memory");
+// One float or four. Blocks of the neighbouring channels ask for the rest of
+// the 128 bytes soon.
+template <int kFloats>
+__device__ __forceinline__ void CopyFloats(const float* from, float* to) {
+  const uint32_t shared = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  if constexpr (kFloats == 4) {
+    asm volatile(
+        "cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared),
+        "l"(from)
+        : "memory");
+  } else {
+    asm volatile(
+        "cp.async.ca.shared.global.L2::128B [%0], [%1], 4;" ::"r"(shared),
+        "l"(from)
+        : "memory");
+  }
 }
 __device__ __forceinline__ void CommitFloats() {
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -38,9 +49,9 @@ __device__ __forceinline__ void FetchTaps(const HierarchicalConvolution& op,
         row < kSkipRow    ? op.taps0 + int64_t{row} * op.width
         : row == kSkipRow ? op.skip
                           : op.taps + int64_t{row - kLevelTaps} * op.width;
-    CopyFloat(from + channel,
-              to + row * kTileChannels +
-                  static_cast<int>(threadIdx.x) % kTileChannels);
+    CopyFloats<1>(from + channel,
+                  to + row * kTileChannels +
+                      static_cast<int>(threadIdx.x) % kTileChannels);
   }
 }
 
@@ -52,33 +63,30 @@ __device__ __forceinline__ bool WarpHasAny(const Place& place) {
   return first < place.end() && first + kWarpPositions > place.position;
 }
 
-// Asks for a tile's inputs, four positions of eight channels a warp at once.
+// Asks for a tile's inputs, kFloats of a row at once. A warp asks for those
+// that it makes means of.
+template <int kFloats>
 __device__ __forceinline__ void FetchInputs(const HierarchicalConvolution& op,
                                             const Place& place,
                                             const TileMemory& memory,
                                             int buffer) {
-  constexpr int kAtOnce = kTileLanes / kTileChannels;
+  constexpr int kLanes = kTileChannels / kFloats;  // of a row
+  constexpr int kAtOnce = kTileLanes / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kTileLanes;
-  const int own = lane % kTileChannels;
+  const int own = lane % kLanes * kFloats;
   const int first =
       static_cast<int>(threadIdx.x) / kTileLanes * kWarpPositions +
-      lane / kTileChannels;
+      lane / kLanes;
   if (!WarpHasAny(place) || place.channel + own >= op.width) return;
   const int64_t row = place.begin + first - place.position;
   const float* from =
       op.a + (place.first_row + row) * op.width + place.channel + own;
-  float* const to = memory.Inputs(buffer, own) + kHalo + first;
   const int64_t step = int64_t{kAtOnce} * op.width;
-  if (row >= 0 && row + kWarpPositions <= place.rows) {
-#pragma unroll 8
-    for (int i = 0; i < kWarpPositions; i += kAtOnce) {
-      CopyFloat(from, to + i);
-      from += step;
-    }
-    return;
-  }
+#pragma unroll
   for (int i = 0; i < kWarpPositions; i += kAtOnce) {
-    if (row + i >= 0 && row + i < place.rows) CopyFloat(from, to + i);
+    if (row + i >= 0 && row + i < place.rows) {
+      CopyFloats<kFloats>(from, memory.Input(buffer, first + i, own));
+    }
     from += step;
   }
 }
@@ -109,9 +117,9 @@ __device__ __forceinline__ void MakeMeans(const Place& place,
   const int own = static_cast<int>(threadIdx.x) % kTileChannels;
   const int run = static_cast<int>(threadIdx.x) / kTileChannels;
   float values[kTileRun];
-  const float* const from = memory.Inputs(buffer, own) + kHalo + run * kTileRun;
+  const float* const from = memory.Input(buffer, run * kTileRun, own);
 #pragma unroll
-  for (int i = 0; i < kTileRun; i += 4) LoadFour(from + i, values + i);
+  for (int i = 0; i < kTileRun; ++i) values[i] = from[i * kTileChannels];
   Halve<16>(values, memory.Blocks(1, own) + kHalo + run * 16);
   Halve<8>(values, memory.Blocks(2, own) + kHalo + run * 8);
   Halve<4>(values, memory.Blocks(3, own) + kHalo + run * 4);
@@ -130,14 +138,11 @@ __device__ __forceinline__ void MakeBlock(const Place& place,
                                           const TileMemory& memory, int buffer,
                                           int channel, int level,
                                           int64_t block) {
-  const int half =
-      static_cast<int>(2 * block - place.FirstBlock(level - 1)) + kHalo;
-  const float* const below = level == 1 ? memory.Inputs(buffer, channel)
-                                        : memory.Blocks(level - 1, channel);
-  memory.Blocks(
-      level,
-      channel)[static_cast<int>(block - place.FirstBlock(level)) + kHalo] =
-      Mean(below[half], below[half + 1]);
+  const int half = static_cast<int>(2 * block - place.FirstBlock(level - 1));
+  const int index = static_cast<int>(block - place.FirstBlock(level));
+  *memory.At(buffer, level, index, channel) =
+      Mean(*memory.At(buffer, level - 1, half, channel),
+           *memory.At(buffer, level - 1, half + 1, channel));
 }
 
 // Levels 8 and 9 of a tile, by one warp.

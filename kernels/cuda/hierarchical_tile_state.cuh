@@ -18,8 +18,7 @@ static_assert((kMostTileLevels + 1) * kHalo <= kMoves * kMoveRows &&
               kRunBase + kMostTileLevels * (kRunBase / 2 + 1) <=
                   kMoves * kMoveRows);
 
-// Rows of what a tile takes from before it, by thread: inputs, then each
-// level's blocks, 16 of each.
+// Rows of the halo, by thread: inputs, then each level's blocks, 16 of each.
 struct HaloRow {
   int level;
   int index;
@@ -28,19 +27,14 @@ struct HaloRow {
       : level(
             (static_cast<int>(threadIdx.x) / kTileChannels + move * kMoveRows) /
             kHalo),
-        index(static_cast<int>(threadIdx.x) / kTileChannels % kHalo) {}
-  __device__ float* In(const TileMemory& memory, int buffer) const {
-    const int own = static_cast<int>(threadIdx.x) % kTileChannels;
-    return (level == 0 ? memory.Inputs(buffer, own)
-                       : memory.Blocks(level, own)) +
-           index;
-  }
+        index(static_cast<int>(threadIdx.x) / kTileChannels % kHalo - kHalo) {}
 };
 
 // The last inputs and blocks of a tile, for the next one.
 __device__ __forceinline__ void LoadTail(const Place& place,
                                          const TileMemory& memory, int buffer,
                                          float* tail) {
+  const int own = static_cast<int>(threadIdx.x) % kTileChannels;
 #pragma unroll
   for (int i = 0; i < kMoves; ++i) {
     const HaloRow row(i);
@@ -48,15 +42,17 @@ __device__ __forceinline__ void LoadTail(const Place& place,
     const int ended =
         static_cast<int>(((place.begin + kTilePositions) >> row.level) -
                          place.FirstBlock(row.level));
-    tail[i] = row.In(memory, buffer)[ended];
+    tail[i] = *memory.At(buffer, row.level, row.index + ended, own);
   }
 }
 __device__ __forceinline__ void StoreTail(const TileMemory& memory, int buffer,
                                           const float* tail) {
+  const int own = static_cast<int>(threadIdx.x) % kTileChannels;
 #pragma unroll
   for (int i = 0; i < kMoves; ++i) {
     const HaloRow row(i);
-    if (row.level <= memory.levels) *row.In(memory, buffer) = tail[i];
+    if (row.level > memory.levels) continue;
+    *memory.At(buffer, row.level, row.index, own) = tail[i];
   }
 }
 
@@ -88,9 +84,8 @@ __device__ __forceinline__ void StoreRings(const HierarchicalConvolution& op,
         static_cast<int>(threadIdx.x) / kTileChannels + i * kMoveRows;
     if (index >= RingRow::Count(op)) continue;
     const RingRow row(kRunBase, place.position, index);
-    float* const to = row.level == 0 ? memory.Inputs(buffer, own)
-                                     : memory.Blocks(row.level, own);
-    to[static_cast<int>(row.block - place.FirstBlock(row.level)) + kHalo] =
+    *memory.At(buffer, row.level,
+               static_cast<int>(row.block - place.FirstBlock(row.level)), own) =
         rings[i];
   }
 }
@@ -125,10 +120,9 @@ __device__ __forceinline__ void KeepRings(const HierarchicalConvolution& op,
         row.level == 0 ? place.position
                        : (place.position >> row.level) - kRunBase / 2 + 1;
     if (row.block < max(first, int64_t{0})) continue;  // there already
-    const float* const from = row.level == 0 ? memory.Inputs(buffer, own)
-                                             : memory.Blocks(row.level, own);
-    state[row.row * op.width] =
-        from[static_cast<int>(row.block - place.FirstBlock(row.level)) + kHalo];
+    state[row.row * op.width] = *memory.At(
+        buffer, row.level,
+        static_cast<int>(row.block - place.FirstBlock(row.level)), own);
   }
 }
 
@@ -152,9 +146,10 @@ __device__ __forceinline__ void FinishChunk(const HierarchicalConvolution& op,
   }
   if (place.end() != place.begin + kTilePositions) return;
   float inputs[kGroup];
-  const float* const last = memory.Inputs(buffer, own) + kTilePositions;
 #pragma unroll
-  for (int i = 0; i < kGroup; i += 4) LoadFour(last + i, inputs + i);
+  for (int i = 0; i < kGroup; ++i) {
+    inputs[i] = *memory.Input(buffer, kTilePositions - kGroup + i, own);
+  }
   float sum = SumNear<kGroup - 1>(taps, inputs) + above;
   sum = fmaf(taps.near[0], inputs[kGroup - 1], sum);
   sum = fmaf(taps.skip, inputs[kGroup - 1], sum);

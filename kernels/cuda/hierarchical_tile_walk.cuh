@@ -42,20 +42,25 @@ struct TileRun {
 };
 
 // What a run has in registers.
+inline constexpr int kAhead = 4;  // inputs under way
 struct TileWindow {
   float inputs[kGroup];  // by position mod 16
   float one[kHalf];      // blocks of levels 1 and 2, by index mod 8
   float two[kHalf];
   float three[kHalf + 4];  // all of the run, the oldest first
-  float next_inputs[4];
+  float next_inputs[kAhead];
   float next_one[4];
   float next_two[4];
   float sums[kRunLevels];  // of a level and all coarser ones
 
   __device__ __forceinline__ explicit TileWindow(const TileRun& run) {
 #pragma unroll
-    for (int i = 0; i < kGroup; i += 4) {
-      LoadFour(run.inputs - kGroup + i, inputs + i);
+    for (int i = 0; i < kGroup; ++i) {  // behind a row of padding
+      inputs[i] = run.inputs[(i - kGroup - 1) * kTileChannels];
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      next_inputs[i] = run.inputs[i * kTileChannels];
     }
 #pragma unroll
     for (int i = 0; i < kHalf; i += 4) {
@@ -64,16 +69,16 @@ struct TileWindow {
     }
 #pragma unroll
     for (int i = 0; i < kHalf + 4; i += 4) LoadFour(run.three + i, three + i);
-    LoadFour(run.inputs, next_inputs);
     LoadFour(run.one + kHalf, next_one);
     LoadFour(run.two + kHalf, next_two);
   }
   // Input kIndex of the run enters.
   template <int kIndex>
   __device__ __forceinline__ void EnterInput(const TileRun& run) {
-    inputs[kIndex % kGroup] = next_inputs[kIndex % 4];
-    if constexpr (kIndex % 4 == 3 && kIndex + 1 < kTileRun) {
-      LoadFour(run.inputs + kIndex + 1, next_inputs);
+    inputs[kIndex % kGroup] = next_inputs[kIndex % kAhead];
+    if constexpr (kIndex + kAhead < kTileRun - 1) {
+      next_inputs[kIndex % kAhead] =
+          run.inputs[(kIndex + kAhead) * kTileChannels];
     }
   }
   // The levels of the registers that change when kSeen of the run are seen.
@@ -173,7 +178,7 @@ __device__ __forceinline__ void WalkTile(const HierarchicalConvolution& op,
   const float above = SumAbove(place, memory, own, run);
   const float* const four = memory.Sums(kFirstCoarse, own) + 2 * run;
   const TileRun own_run = {
-      .inputs = memory.Inputs(buffer, own) + kHalo + run * kTileRun,
+      .inputs = memory.Input(buffer, run * kTileRun, own),
       .one = memory.Blocks(1, own) + run * (kTileRun / 2),
       .two = memory.Blocks(2, own) + run * (kTileRun / 4),
       .three = memory.Blocks(3, own) + run * (kTileRun / 8),
