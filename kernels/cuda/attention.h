@@ -1,6 +1,7 @@
 #ifndef CHELA_KERNELS_CUDA_ATTENTION_H_
 #define CHELA_KERNELS_CUDA_ATTENTION_H_
 
+#include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -34,23 +35,37 @@ cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
 cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
                              cudaStream_t stream);
 
-// Chunks: up to 64 keys a head in blocks of 64 tokens (attention_blocks.cu),
+// Chunks: up to 64 keys a head in groups of 256 tokens (attention_blocks.cu),
 // wider heads token after token.
-//
 inline constexpr int32_t kBlockKeys = 64;  // of a head at most
 
-// Working memory of the blocks; not needed by wider heads.
+// Working memory of the blocks; not needed by wider heads. Two halves stand for
+// a float (tensor_half.cuh): a row's high ones, then its low ones.
 struct ChunkScratch {
-  float* queries = nullptr;  // [rows of the step, heads, 64]: phi(q)
-  float* keys = nullptr;     // likewise, phi(k)
-  float* states = nullptr;   // [groups of the step, heads, key_dim, value_dim]
+  // [rows of the step, heads, 2, 64]: phi(q), keys in the order of ScoreAt.
+  __half* queries = nullptr;
+  // [.., 2, 64]: decayed phi(k), see WriteKeys.
+  __half* keys = nullptr;
+  // [.., 2, 256]: decayed phi(q) . phi(k) of the row with each of its group up
+  // to the 32nd that it lies in, in the order of ScoreAt; 0 after itself.
+  __half* scores = nullptr;
+  // [rows of the step, heads]
+  float4* scales = nullptr;
+  float* states = nullptr;  // [groups of the step, heads, key_dim, value_dim]
 };
 bool InBlocks(const LinearAttention& op);
 cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, bool clusters,
                          cudaStream_t stream);
-// The blocks alone: o before its norm and gate, and the states.
+// Whether LaunchBlocks norms and gates too: where a head's columns fit a
+// cluster.
+bool GatesInBlocks(const LinearAttention& op, bool clusters);
+// Outputs (before norm and gate if not GatesInBlocks) and states.
 cudaError_t LaunchBlocks(const LinearAttention& op, const ChunkScratch& scratch,
+                         const ChunkList& chunks, bool clusters,
+                         cudaStream_t stream);
+// Its first part: fills queries, keys, scores and scales.
+cudaError_t LaunchScores(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, cudaStream_t stream);
 
 // out[row] = table[token of row] * multiplier; `tokens` in device memory.
