@@ -189,7 +189,7 @@ __global__ void __launch_bounds__(256)
   const float first_scale =
       Power(decay, static_cast<int>(first.end - first.begin));
   const float scale = Power(decay, kStateGroup);
-  constexpr int kAtOnce = 8;  // loads under way
+  constexpr int kAtOnce = 16;  // loads under way
   for (int group = 1; group < groups; group += kAtOnce) {
     float own[kAtOnce];
 #pragma unroll

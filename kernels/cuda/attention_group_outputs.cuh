@@ -79,12 +79,16 @@ __device__ __forceinline__ void WriteRowTile(const Tile& tile,
   for (int i = 0; i < 2; ++i) {
     left[i] = tile.scratch.scores + rows[i] * 2 * kGroupTokens + 8 * lane.pair;
   }
+  LeftRows scores(left, 0, kGroupTokens);
 #pragma unroll 1
   for (int token = 0; token < first_token + kRowTile; token += 32) {
-    const LeftRows scores(left, token, kGroupTokens);
+    // The next ones are under way during the products.
+    const LeftRows next(left, min(token + 32, first_token / 32 * 32),
+                        kGroupTokens);
     AddProducts<8>(scores.First(), RowTerms{memory.values, token, 0}, &sums);
     AddProducts<8>(scores.Second(), RowTerms{memory.values, token + 16, 0},
                    &sums);
+    scores = next;
   }
   const float unit = PowerOfTwo(exponents.values - kHalfExponent);
   const bool aligned =
