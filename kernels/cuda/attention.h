@@ -39,20 +39,23 @@ cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
 // wider heads token after token.
 inline constexpr int32_t kBlockKeys = 64;  // of a head at most
 
-// Working memory of the blocks; not needed by wider heads. Two halves stand for
-// a float (tensor_half.cuh): a row's high ones, then its low ones.
+// Working memory of the blocks; not needed by wider heads. A head's tokens
+// stand together, those of a chunk's first group and of its later ones from
+// places of their own (PlaceOf), so that each can fill its last row tile of 16.
+// Two halves (tensor_half.cuh) stand for a float.
 struct ChunkScratch {
-  // [rows of the step, heads, 2, 64]: phi(q), keys in the order of ScoreAt.
-  __half* queries = nullptr;
-  // [.., 2, 64]: decayed phi(k), see WriteKeys.
+  int64_t rows = 0;           // places of a head
+  __half* queries = nullptr;  // [heads, rows / 16] row tiles of 4 fragments
+  // [heads, rows, 2, 64]: decayed phi(k), high and low (WriteKeys).
   __half* keys = nullptr;
-  // [.., 2, 256]: decayed phi(q) . phi(k) of the row with each of its group up
-  // to the 32nd that it lies in, in the order of ScoreAt; 0 after itself.
+  // [heads, rows / 16] row tiles of 16 fragments: decayed phi(q) . phi(k) with
+  // the tokens of the group; those after the row tile are not there.
   __half* scores = nullptr;
-  // [rows of the step, heads]
-  float4* scales = nullptr;
-  float* states = nullptr;  // [groups of the step, heads, key_dim, value_dim]
+  float4* scales = nullptr;  // [heads, rows], see WriteRows
+  float* states = nullptr;   // [groups of the step, heads, key_dim, value_dim]
 };
+// Places of a head for the chunks of a step.
+int64_t ScratchRows(int64_t rows, const ChunkList& chunks);
 bool InBlocks(const LinearAttention& op);
 cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, bool clusters,

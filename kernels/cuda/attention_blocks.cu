@@ -59,7 +59,8 @@ __device__ __forceinline__ TileExponents Convert(const Tile& tile,
   }
 #pragma unroll
   for (float4& x : values.four) {
-    x = make_float4(Silu(x.x), Silu(x.y), Silu(x.z), Silu(x.w));
+    x = make_float4(SiluOfMany(x.x), SiluOfMany(x.y), SiluOfMany(x.z),
+                    SiluOfMany(x.w));
   }
   const int warp = static_cast<int>(threadIdx.x) / 32;
   uint32_t largest[2] = {values.Largest(),
@@ -129,12 +130,14 @@ __global__ void __launch_bounds__(kGroupThreads, 2)
   const bool last = group == span.groups - 1;
   if (group >= span.groups || (!kOutputs && last)) return;
   const HeadCluster cluster = {kOutputs ? cluster_size : 0};
-  cluster.Tell();
+  cluster.TellStart();
   const int across = cluster.size > 0 ? cluster.size : ValueTiles(op.value_dim);
   Tile tile = {op, scratch};
   tile.head = static_cast<int>(blockIdx.x) / across;
   tile.first_column = static_cast<int>(blockIdx.x) % across * kTileColumns;
   tile.first_row = chunk.first_row + (span.begin - chunk.position);
+  tile.place = PlaceOf(scratch, static_cast<int>(blockIdx.y), group,
+                       tile.first_row, tile.head);
   tile.count = span.count();
   if (!kOutputs || last) StartKeys(tile, 0, memory.Buffer(1));
   if (cluster.size > 0) AskForReset(tile);

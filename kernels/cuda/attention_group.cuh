@@ -39,11 +39,30 @@ __device__ __forceinline__ void WritePowers(float decay, float* powers) {
   }
 }
 
-// Where a row's queries and scores have their element `term`: of 32 terms
-// those of a lane's two fragments (2 pair, 2 pair + 1, and 8, 16 and 24
-// further on) stand together, and a lane loads them at once.
-__device__ __forceinline__ int ScoreAt(int term) {
-  return term / 32 * 32 + term % 8 / 2 * 8 + term % 32 / 8 * 2 + term % 2;
+// The first token of a group in the working memory.
+__device__ __forceinline__ int64_t PlaceOf(const ChunkScratch& scratch,
+                                           int chunk, int group,
+                                           int64_t first_row, int head) {
+  return head * scratch.rows + first_row +
+         kRowTile * (2 * chunk + (group > 0 ? 1 : 0));
+}
+
+// A left fragment in the working memory: 16 bytes of each lane, high, then low.
+inline constexpr int kFragmentHalves = 2 * 16 * 16;
+__device__ __forceinline__ LeftHalves LoadFragment(const __half* from) {
+  const auto* const lane =
+      reinterpret_cast<const uint4*>(from) + threadIdx.x % 32;
+  const uint4 high = lane[0];
+  const uint4 low = lane[32];
+  return {{high.x, high.y, high.z, high.w}, {low.x, low.y, low.z, low.w}};
+}
+__device__ __forceinline__ void StoreFragment(const LeftHalves& fragment,
+                                              __half* to) {
+  auto* const lane = reinterpret_cast<uint4*>(to) + threadIdx.x % 32;
+  lane[0] = make_uint4(fragment.high[0], fragment.high[1], fragment.high[2],
+                       fragment.high[3]);
+  lane[32] = make_uint4(fragment.low[0], fragment.low[1], fragment.low[2],
+                        fragment.low[3]);
 }
 
 // Four floats of a row of which `left` exist, else 0.

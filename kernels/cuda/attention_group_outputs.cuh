@@ -8,34 +8,37 @@
 
 namespace chela::cuda {
 
-// 32 terms of a row's queries or scores as this lane's part of two fragments.
-struct LeftRows {
-  uint4 high[2];
-  uint4 low[2];
-  // rows: of `row` and row + 8; the low halves are `width` behind the high.
-  __device__ __forceinline__ LeftRows(const __half* const (&rows)[2], int at,
-                                      int width) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      high[i] = *reinterpret_cast<const uint4*>(rows[i] + at);
-      low[i] = *reinterpret_cast<const uint4*>(rows[i] + width + at);
-    }
-  }
-  __device__ __forceinline__ LeftHalves First() const {
-    return {{high[0].x, high[1].x, high[0].y, high[1].y},
-            {low[0].x, low[1].x, low[0].y, low[1].y}};
-  }
-  __device__ __forceinline__ LeftHalves Second() const {
-    return {{high[0].z, high[1].z, high[0].w, high[1].w},
-            {low[0].z, low[1].z, low[0].w, low[1].w}};
-  }
-};
-
 // Exponents of what the block has in shared memory.
 struct TileExponents {
   int values = 0;
   int state = 0;
 };
+
+// A lane's 16 columns of a token, two neighbours of every eight.
+__device__ __forceinline__ void StoreOutputs(const Tile& tile, int token,
+                                             const float (&o)[16]) {
+  const LinearAttention& op = tile.op;
+  const int first = static_cast<int>(threadIdx.x) % 4 * 2;
+  float* const to =
+      op.out +
+      ((tile.first_row + token) * op.heads + tile.head) * op.value_dim +
+      tile.first_column + first;
+  const int left = op.value_dim - tile.first_column - first;
+  if (MovesFours(op.out, op.value_dim, op.value_dim)) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      if (8 * j >= left) continue;
+      *reinterpret_cast<float2*>(to + 8 * j) =
+          make_float2(o[2 * j], o[2 * j + 1]);
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    const int column = 8 * (i / 2) + i % 2;
+    if (column < left) to[column] = o[i];
+  }
+}
 
 // o = l^(t+1) S^T q_t + sum_{s<=t} scores[t][s] w_s of 16 tokens, by one warp.
 // Leaves o in op.out and its squares' sums over the tile in `squares`.
@@ -45,29 +48,27 @@ __device__ __forceinline__ void WriteRowTile(const Tile& tile,
                                              bool zero, int first_token,
                                              float (&squares)[2]) {
   const FragmentLane lane;
+  const int64_t place = tile.place + first_token;
   const int own[2] = {first_token + lane.row, first_token + lane.row + 8};
-  int64_t rows[2];
-  const __half* left[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    rows[i] = tile.RowAndHead(min(own[i], tile.count - 1));
-    left[i] = tile.scratch.queries + rows[i] * 128 + 8 * lane.pair;
-  }
+  const float4* const scales = tile.scratch.scales + tile.place;
+  const __half* from = tile.scratch.queries + place * 2 * kTileKeys;
   WarpSums<8> sums;
   if (!zero) {
     const SplitPlanes state = memory.Buffer(0);
-#pragma unroll
-    for (int key = 0; key < kTileKeys; key += 32) {
-      const LeftRows queries(left, key, kTileKeys);
-      AddProducts<8>(queries.First(), RowTerms{state, key, 0}, &sums);
-      AddProducts<8>(queries.Second(), RowTerms{state, key + 16, 0}, &sums);
+    LeftHalves queries = LoadFragment(from);
+#pragma unroll 1
+    for (int key = 0; key < kTileKeys; key += 16) {
+      if (key + 16 < kTileKeys) from += kFragmentHalves;
+      const LeftHalves next = LoadFragment(from);
+      AddProducts<8>(queries, RowTerms{state, key, 0}, &sums);
+      queries = next;
     }
     // In the scores' and values' units, to go on with.
     const float unit = PowerOfTwo(exponents.state - exponents.values);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const float factor = memory.powers[min(own[i / 2], tile.count - 1) + 1] *
-                           (tile.scratch.scales[rows[i / 2]].x * unit);
+      const int token = min(own[i / 2], tile.count - 1);
+      const float factor = memory.powers[token + 1] * (scales[token].x * unit);
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         sums.large[j][i] = factor * sums.At(j, i);
@@ -75,50 +76,31 @@ __device__ __forceinline__ void WriteRowTile(const Tile& tile,
       }
     }
   }
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    left[i] = tile.scratch.scores + rows[i] * 2 * kGroupTokens + 8 * lane.pair;
-  }
-  LeftRows scores(left, 0, kGroupTokens);
+  from = tile.scratch.scores + place * 2 * kGroupTokens;
+  LeftHalves scores = LoadFragment(from);
 #pragma unroll 1
-  for (int token = 0; token < first_token + kRowTile; token += 32) {
+  for (int token = 0; token <= first_token; token += 16) {
     // The next ones are under way during the products.
-    const LeftRows next(left, min(token + 32, first_token / 32 * 32),
-                        kGroupTokens);
-    AddProducts<8>(scores.First(), RowTerms{memory.values, token, 0}, &sums);
-    AddProducts<8>(scores.Second(), RowTerms{memory.values, token + 16, 0},
-                   &sums);
+    if (token < first_token) from += kFragmentHalves;
+    const LeftHalves next = LoadFragment(from);
+    AddProducts<8>(scores, RowTerms{memory.values, token, 0}, &sums);
     scores = next;
   }
   const float unit = PowerOfTwo(exponents.values - kHalfExponent);
-  const bool aligned =
-      MovesFours(tile.op.out, tile.op.value_dim, tile.op.value_dim);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float scale = tile.scratch.scales[rows[half]].y;
-    float* const to =
-        tile.op.out + rows[half] * tile.op.value_dim + tile.first_column;
+    const int token = min(own[half], tile.count - 1);
+    const float scale = scales[token].y;
+    float o[16];
     float sum = 0;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      const float low = sums.At(j, 2 * half) * scale * unit;
-      const float high = sums.At(j, 2 * half + 1) * scale * unit;
-      sum = fmaf(high, high, fmaf(low, low, sum));
-      const int column = 8 * j + 2 * lane.pair;
-      const int there = own[half] < tile.count
-                            ? tile.op.value_dim - tile.first_column - column
-                            : 0;
-      if (aligned) {
-        if (there > 0) {
-          *reinterpret_cast<float2*>(to + column) = make_float2(low, high);
-        }
-      } else {
-        if (there > 0) to[column] = low;
-        if (there > 1) to[column + 1] = high;
-      }
+    for (int i = 0; i < 16; ++i) {
+      o[i] = sums.At(i / 2, 2 * half + i % 2) * scale * unit;
+      sum = fmaf(o[i], o[i], sum);
     }
     sum += __shfl_xor_sync(kWholeWarp, sum, 1);
     squares[half] = sum + __shfl_xor_sync(kWholeWarp, sum, 2);
+    if (own[half] < tile.count) StoreOutputs(tile, token, o);
   }
 }
 
@@ -127,6 +109,12 @@ __device__ __forceinline__ void WriteRowTile(const Tile& tile,
 struct HeadCluster {
   int size = 0;  // 0: the outputs are normed elsewhere
   __device__ int rank() const { return static_cast<int>(blockIdx.x) % size; }
+  // Tell of a block that has written nothing yet.
+  __device__ __forceinline__ void TellStart() const {
+#if __CUDA_ARCH__ >= 900
+    if (size > 1) asm volatile("barrier.cluster.arrive.relaxed;");
+#endif
+  }
   __device__ __forceinline__ void Tell() const {
 #if __CUDA_ARCH__ >= 900
     if (size > 1) asm volatile("barrier.cluster.arrive;" ::: "memory");
@@ -157,6 +145,48 @@ struct HeadCluster {
   }
 };
 
+// Norms and gates a thread's four columns of every 16th row; squares has the
+// rows' scales now.
+template <bool kAligned>
+__device__ __forceinline__ void GateRows(const Tile& tile,
+                                         const TileMemory& memory, int over_all,
+                                         int left) {
+  const LinearAttention& op = tile.op;
+  const float4 weight = LoadFour(op.norm_weight + over_all, left, false);
+  constexpr int kAtOnce = 4;
+#pragma unroll 1
+  for (int first = static_cast<int>(threadIdx.x) / 16; first < tile.count;
+       first += kAtOnce * kRoundRows) {
+    float4 o[kAtOnce];
+    float4 reset[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int token = first + i * kRoundRows;
+      const int there = token < tile.count ? left : 0;
+      const int64_t row = tile.first_row + token;
+      o[i] = LoadFour(op.out + row * op.heads * op.value_dim + over_all, there,
+                      kAligned);
+      reset[i] = LoadFour(op.reset.data + row * op.reset.stride + over_all,
+                          there, kAligned);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int token = first + i * kRoundRows;
+      const float scale = memory.squares[token];
+      const auto gate = [scale](float o, float reset, float norm_weight) {
+        return SiluOfMany(reset) * (o * scale * norm_weight);
+      };
+      StoreFour(op.out + (tile.first_row + token) * op.heads * op.value_dim +
+                    over_all,
+                token < tile.count ? left : 0, kAligned,
+                make_float4(gate(o[i].x, reset[i].x, weight.x),
+                            gate(o[i].y, reset[i].y, weight.y),
+                            gate(o[i].z, reset[i].z, weight.z),
+                            gate(o[i].w, reset[i].w, weight.w)));
+    }
+  }
+}
+
 // Norms and gates the outputs that the block left, once all tiles' squares are
 // there.
 __device__ __forceinline__ void GateGroup(const Tile& tile,
@@ -176,36 +206,10 @@ __device__ __forceinline__ void GateGroup(const Tile& tile,
   const bool aligned = MovesFours(op.out, op.value_dim, op.value_dim);
   const bool aligned_reset =
       MovesFours(op.reset.data, op.value_dim, op.reset.stride);
-  const float4 weight = LoadFour(op.norm_weight + over_all, left, false);
-  constexpr int kAtOnce = 4;
-#pragma unroll 1
-  for (int first = thread / 16; first < tile.count;
-       first += kAtOnce * kRoundRows) {
-    float4 o[kAtOnce];
-    float4 reset[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int token = first + i * kRoundRows;
-      const int there = token < tile.count ? left : 0;
-      const int64_t row = tile.first_row + token;
-      o[i] = LoadFour(op.out + row * op.heads * op.value_dim + over_all, there,
-                      aligned);
-      reset[i] = LoadFour(op.reset.data + row * op.reset.stride + over_all,
-                          there, aligned_reset);
-    }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int token = first + i * kRoundRows;
-      if (token >= tile.count) break;
-      const float scale = memory.squares[token];
-      StoreFour(op.out + (tile.first_row + token) * op.heads * op.value_dim +
-                    over_all,
-                left, aligned,
-                make_float4(Gate(o[i].x, scale, reset[i].x, weight.x),
-                            Gate(o[i].y, scale, reset[i].y, weight.y),
-                            Gate(o[i].z, scale, reset[i].z, weight.z),
-                            Gate(o[i].w, scale, reset[i].w, weight.w)));
-    }
+  if (aligned && aligned_reset) {
+    GateRows<true>(tile, memory, over_all, left);
+  } else {
+    GateRows<false>(tile, memory, over_all, left);
   }
 }
 

@@ -44,11 +44,9 @@ struct Tile {
   int head = 0;
   int first_column = 0;
   int64_t first_row = 0;  // of the group, in the step
+  int64_t place = 0;      // of the group, in the working memory
   int count = 0;          // tokens of the group
 
-  __device__ int64_t RowAndHead(int token) const {
-    return (first_row + token) * op.heads + head;
-  }
   __device__ int64_t StateAt(int key, int column) const {
     return (int64_t{head} * op.key_dim + key) * op.value_dim + first_column +
            column;
@@ -69,12 +67,23 @@ struct RawRows {
   // `from`: the first row; `left` columns of it exist.
   __device__ __forceinline__ void Load(const float* from, int64_t stride,
                                        int rows, int left, bool aligned) {
+    const int first = static_cast<int>(threadIdx.x) / 16;
     const int column = static_cast<int>(threadIdx.x) % 16 * 4;
+    from += first * stride + column;
+    left -= column;
+    // Apart, so that no branch stands between the loads.
+    if (aligned) {
 #pragma unroll
-    for (int i = 0; i < kRounds; ++i) {
-      const int row = i * kRoundRows + static_cast<int>(threadIdx.x) / 16;
-      four[i] = LoadFour(from + row * stride + column,
-                         row < rows ? left - column : 0, aligned);
+      for (int i = 0; i < kRounds; ++i) {
+        four[i] = LoadFour(from + i * kRoundRows * stride,
+                           first + i * kRoundRows < rows ? left : 0, true);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kRounds; ++i) {
+        four[i] = LoadFour(from + i * kRoundRows * stride,
+                           first + i * kRoundRows < rows ? left : 0, false);
+      }
     }
   }
   __device__ __forceinline__ uint32_t Largest() const {
@@ -105,7 +114,7 @@ __device__ __forceinline__ void StartKeys(const Tile& tile, int piece,
     const int token = piece * kPieceTokens + row;
     const bool exists = token < tile.count;  // else zeros
     const __half* const from = tile.scratch.keys +
-                               tile.RowAndHead(exists ? token : 0) * 128 +
+                               (tile.place + (exists ? token : 0)) * 128 +
                                part * 8;
     const __half* const at =
         (part < 8 ? to.high : to.low) + HalfAt(row, part % 8 * 8);
@@ -189,7 +198,7 @@ __device__ __forceinline__ OwnState SumState(const Tile& tile,
     const int begin = piece * kPieceTokens;
     state.AddPiece(memory, piece, memory.Buffer((piece + 1) % 2),
                    memory.powers[min(kPieceTokens, tile.count - begin)],
-                   tile.scratch.scales[tile.RowAndHead(begin)].z * unit);
+                   tile.scratch.scales[tile.place + begin].z * unit);
   }
   return state;
 }

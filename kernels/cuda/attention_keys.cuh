@@ -40,13 +40,10 @@ struct Part {
   const ChunkScratch& scratch;
   int head = 0;
   int64_t first_row = 0;  // of the group, in the step
+  int64_t place = 0;      // of the group, in the working memory
   int count = 0;          // tokens of the group
   int begin = 0;          // of the half, in the group
   int end = 0;
-
-  __device__ int64_t RowAndHead(int token) const {
-    return (first_row + token) * op.heads + head;
-  }
 };
 
 // The affine maps of a thread's four keys; those beyond the head are not read.
@@ -80,17 +77,31 @@ struct QueriesAndKeys {
   float4 queries;
   float4 keys;
 };
-__device__ __forceinline__ QueriesAndKeys Activate(const Part& part,
-                                                   const FourKeys& four,
-                                                   int token,
+// Feature without a branch.
+template <FeatureMap kMap>
+__device__ __forceinline__ float FeatureOfMany(float x) {
+  if constexpr (kMap == FeatureMap::kElu1) {
+    const float power = expf(fminf(x, 0.0f));
+    return x > 0.0f ? x + 1.0f : power;
+  }
+  return kMap == FeatureMap::kSilu ? SiluOfMany(x) : x;
+}
+template <FeatureMap kMap>
+__device__ __forceinline__ QueriesAndKeys Activate(const FourKeys& four,
+                                                   bool exists,
                                                    const float4& raw) {
   const float shared[4] = {raw.x, raw.y, raw.z, raw.w};
   float2 both[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    both[i] = i < four.left && token < part.end
-                  ? QueryAndKey(part.op, shared[i], four.scales[i])
-                  : make_float2(0.0f, 0.0f);
+    const AttentionScales& scales = four.scales[i];
+    const float zz = SiluOfMany(shared[i]);
+    const float q =
+        FeatureOfMany<kMap>(fmaf(scales.q_scale, zz, scales.q_bias));
+    const float k =
+        FeatureOfMany<kMap>(fmaf(scales.k_scale, zz, scales.k_bias));
+    const bool in = exists && i < four.left;
+    both[i] = make_float2(in ? q : 0.0f, in ? k : 0.0f);
   }
   return {make_float4(both[0].x, both[1].x, both[2].x, both[3].x),
           make_float4(both[0].y, both[1].y, both[2].y, both[3].y)};
@@ -139,7 +150,7 @@ __device__ __forceinline__ void WriteKeys(const Part& part,
   const SplitPair first = Split(decay * keys.x * scale, decay * keys.y * scale);
   const SplitPair second =
       Split(decay * keys.z * scale, decay * keys.w * scale);
-  const int64_t at = part.RowAndHead(token);
+  const int64_t at = part.place + token;
   __half* const to = part.scratch.keys + at * 128 + column;
   *reinterpret_cast<uint2*>(to) = make_uint2(first.high, second.high);
   *reinterpret_cast<uint2*>(to + 64) = make_uint2(first.low, second.low);
@@ -149,6 +160,7 @@ __device__ __forceinline__ void WriteKeys(const Part& part,
 }
 
 // Fills the block's shared memory, and the step's keys.
+template <FeatureMap kMap>
 __device__ __forceinline__ void Convert(const Part& part,
                                         const ScoreMemory& memory) {
   const FourKeys four(part);
@@ -165,13 +177,14 @@ __device__ __forceinline__ void Convert(const Part& part,
     const int token = first + in_round;
     next = four.Load(part, token + kRoundTokens);
     StoreToken(memory.keys, memory.key_exponents, token, four.first,
-               Activate(part, four, token, raw).keys);
+               Activate<kMap>(four, true, raw).keys);
   }
 #pragma unroll
   for (int round = 0; round < kOwnRounds; ++round) {
     const int row = round * kRoundTokens + in_round;
     const int token = part.begin + row;
-    const QueriesAndKeys both = Activate(part, four, token, own[round]);
+    const QueriesAndKeys both =
+        Activate<kMap>(four, token < part.end, own[round]);
     StoreToken(memory.keys, memory.key_exponents, token, four.first, both.keys);
     StoreToken(memory.queries, memory.query_exponents, row, four.first,
                both.queries);

@@ -23,31 +23,19 @@ __device__ __forceinline__ LeftHalves LoadQueries(const SplitPlanes& queries,
 __device__ __forceinline__ void WriteRows(const Part& part,
                                           const ScoreMemory& memory, int row,
                                           int largest) {
-  const FragmentLane lane;
+  const int64_t place = part.place + part.begin + row;
 #pragma unroll
-  for (int key = 0; key < kTileKeys; key += 32) {
-    const LeftHalves first = LoadQueries(memory.queries, row, key);
-    const LeftHalves second = LoadQueries(memory.queries, row, key + 16);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int token = part.begin + row + lane.row + 8 * half;
-      if (token >= part.end) continue;
-      __half* const to = part.scratch.queries + part.RowAndHead(token) * 128 +
-                         key + 8 * lane.pair;
-      *reinterpret_cast<uint4*>(to) =
-          make_uint4(first.high[half], first.high[half + 2], second.high[half],
-                     second.high[half + 2]);
-      *reinterpret_cast<uint4*>(to + 64) =
-          make_uint4(first.low[half], first.low[half + 2], second.low[half],
-                     second.low[half + 2]);
-    }
+  for (int i = 0; i < kTileKeys / 16; ++i) {
+    StoreFragment(
+        LoadQueries(memory.queries, row, 16 * i),
+        part.scratch.queries + place * 2 * kTileKeys + i * kFragmentHalves);
   }
-  const int own = row + static_cast<int>(threadIdx.x) % kRowTile;
-  if (threadIdx.x % 32 >= kRowTile || part.begin + own >= part.end) return;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  if (lane >= kRowTile || part.begin + row + lane >= part.end) return;
   // Of the queries' sums in units of the scores', and of the scores.
-  float4& scales = part.scratch.scales[part.RowAndHead(part.begin + own)];
+  float4& scales = part.scratch.scales[place + lane];
   scales.x = PowerOfTwo(-7 - largest);
-  scales.y = PowerOfTwo(memory.query_exponents[own] + largest - 6);
+  scales.y = PowerOfTwo(memory.query_exponents[row + lane] + largest - 6);
 }
 
 // A warp's scores of 16 rows with 32 tokens from `first` on. Sums of 64
@@ -72,35 +60,41 @@ __device__ __forceinline__ void WriteScores(const Part& part,
         &sums);
   }
   const FragmentLane lane;
+  const int token = part.begin + row + lane.row;
+  float units[4][2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int token = part.begin + row + lane.row + 8 * half;
-    if (token >= part.end) continue;
-    SplitPair scores[4];
+  for (int j = 0; j < 8; ++j) {
+    const int s = first + 8 * (j / 2) + 2 * lane.pair + j % 2;
+    units[j / 2][j % 2] = PowerOfTwo(memory.key_exponents[s] - largest - 20);
+  }
+  __half* const to = part.scratch.scores +
+                     (part.place + part.begin + row) * 2 * kGroupTokens +
+                     first / 16 * kFragmentHalves;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
+  for (int part_of = 0; part_of < 2; ++part_of) {
+    LeftHalves scores;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int j = 2 * part_of + i / 2;
+      const int half = i % 2;
       float pair[2];
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int s = first + 8 * j + 2 * lane.pair + i;
-        const float unit = PowerOfTwo(memory.key_exponents[s] - largest - 20);
-        pair[i] = s <= token ? memory.powers[token - s] *
-                                   (sums.At(j, 2 * half + i) * unit)
-                             : 0.0f;
+      for (int k = 0; k < 2; ++k) {
+        const int ago = token + 8 * half - (first + 8 * j + 2 * lane.pair + k);
+        pair[k] = ago >= 0 ? memory.powers[ago] *
+                                 (sums.At(j, 2 * half + k) * units[j][k])
+                           : 0.0f;
       }
-      scores[j] = Split(pair[0], pair[1]);
+      const SplitPair split = Split(pair[0], pair[1]);
+      scores.high[i] = split.high;
+      scores.low[i] = split.low;
     }
-    __half* const to = part.scratch.scores +
-                       part.RowAndHead(token) * 2 * kGroupTokens + first +
-                       8 * lane.pair;
-    *reinterpret_cast<uint4*>(to) = make_uint4(scores[0].high, scores[1].high,
-                                               scores[2].high, scores[3].high);
-    *reinterpret_cast<uint4*>(to + kGroupTokens) =
-        make_uint4(scores[0].low, scores[1].low, scores[2].low, scores[3].low);
+    StoreFragment(scores, to + part_of * kFragmentHalves);
   }
 }
 
 // A block owns half a group of one head of one chunk; two warps share 16 rows.
+template <FeatureMap kMap>
 __global__ void __launch_bounds__(kScoreThreads, 2)
     Scores(const __grid_constant__ LinearAttention op,
            const __grid_constant__ ChunkScratch scratch, const Chunk* chunks) {
@@ -116,11 +110,13 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
   part.begin = static_cast<int>(blockIdx.z) % 2 * kHalfRows;
   if (group >= span.groups || part.begin >= span.count()) return;
   part.first_row = chunk.first_row + (span.begin - chunk.position);
+  part.place = PlaceOf(scratch, static_cast<int>(blockIdx.y), group,
+                       part.first_row, part.head);
   part.count = span.count();
   part.end = min(part.count, part.begin + kHalfRows);
   WritePowers(op.decay == nullptr ? 1.0f : op.decay[part.head], memory.powers);
   __syncthreads();
-  Convert(part, memory);
+  Convert<kMap>(part, memory);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int row = warp % 8 * kRowTile;
   if (part.begin + row >= part.end) return;
@@ -136,6 +132,10 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
 
 }  // namespace
 
+int64_t ScratchRows(int64_t rows, const ChunkList& chunks) {
+  return rows + int64_t{2 * kRowTile} * chunks.count;
+}
+
 cudaError_t LaunchScores(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, cudaStream_t stream) {
   LaunchShape shape;
@@ -145,7 +145,18 @@ cudaError_t LaunchScores(const LinearAttention& op, const ChunkScratch& scratch,
            static_cast<unsigned>(2 * chunks.most_groups));
   shape.block = dim3(kScoreThreads);
   shape.shared_bytes = ScoreMemory::kBytes;
-  return Launch(shape, Scores, op, scratch, chunks.chunks);
+  switch (op.feature_map) {
+    case FeatureMap::kElu1:
+      return Launch(shape, Scores<FeatureMap::kElu1>, op, scratch,
+                    chunks.chunks);
+    case FeatureMap::kSilu:
+      return Launch(shape, Scores<FeatureMap::kSilu>, op, scratch,
+                    chunks.chunks);
+    case FeatureMap::kIdentity:
+      return Launch(shape, Scores<FeatureMap::kIdentity>, op, scratch,
+                    chunks.chunks);
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace chela::cuda

@@ -138,7 +138,8 @@ absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
     const LinearAttention& op) {
   ChunkScratch scratch;
   if (!InBlocks(op)) return scratch;
-  const int64_t heads = int64_t{step_.rows()} * op.heads;
+  scratch.rows = ScratchRows(step_.rows(), step_.chunk_list());
+  const int64_t heads = scratch.rows * op.heads;
   const int64_t states =
       int64_t{step_.chunk_list().groups} * op.heads * op.key_dim * op.value_dim;
   constexpr int64_t kHeadFloats = 2 * kBlockKeys + kStateGroup + 4;
