@@ -39,28 +39,35 @@ __device__ __forceinline__ void AskForReset(const Tile& tile) {
 }
 
 // Fills the block's shared memory: the values of a group and, with kOutputs,
-// the state `before` it unless that is zero.
+// the state `before` it unless that is zero. Starts with the copy of the first
+// keys if `keys`.
+//
+// The values are older than the attention's own kernels, which start after all
+// that came before them has ended: they are read and activated before the wait
+// for the kernel in front.
 template <bool kOutputs>
 __device__ __forceinline__ TileExponents Convert(const Tile& tile,
                                                  const TileMemory& memory,
-                                                 const float* before,
-                                                 bool zero) {
+                                                 const float* before, bool zero,
+                                                 bool keys) {
   const LinearAttention& op = tile.op;
   RawRows<kGroupTokens / kRoundRows> values;
   values.Load(op.value.data + tile.first_row * op.value.stride +
                   int64_t{tile.head} * op.value_dim + tile.first_column,
               op.value.stride, tile.count, op.value_dim - tile.first_column,
               MovesFours(op.value.data, op.value_dim, op.value.stride));
+#pragma unroll
+  for (float4& x : values.four) {
+    x = make_float4(SiluOfMany(x.x), SiluOfMany(x.y), SiluOfMany(x.z),
+                    SiluOfMany(x.w));
+  }
+  WaitForEarlier();
+  if (keys) StartKeys(tile, 0, memory.Buffer(1));
   RawRows<kTileKeys / kRoundRows> state;
   if (kOutputs && !zero) {
     state.Load(before + tile.StateAt(0, 0), op.value_dim, op.key_dim,
                op.value_dim - tile.first_column,
                MovesFours(before, op.value_dim, op.value_dim));
-  }
-#pragma unroll
-  for (float4& x : values.four) {
-    x = make_float4(SiluOfMany(x.x), SiluOfMany(x.y), SiluOfMany(x.z),
-                    SiluOfMany(x.w));
   }
   const int warp = static_cast<int>(threadIdx.x) / 32;
   uint32_t largest[2] = {values.Largest(),
@@ -122,10 +129,11 @@ __global__ void __launch_bounds__(kGroupThreads, 2)
                     const Chunk* chunks, int cluster_size) {
   extern __shared__ float4 aligned_memory[];
   const TileMemory memory(aligned_memory);
-  WaitForEarlier();
-  LetLaterStart();
+  if (!kOutputs) LetLaterStart();
   const Chunk chunk = chunks[blockIdx.y];
-  const int group = static_cast<int>(blockIdx.z);
+  // Outputs from the end: the second-level cache has the last groups' values.
+  const auto group =
+      static_cast<int>(kOutputs ? gridDim.z - 1 - blockIdx.z : blockIdx.z);
   const GroupSpan span = SpanOf(chunk, group);
   const bool last = group == span.groups - 1;
   if (group >= span.groups || (!kOutputs && last)) return;
@@ -139,7 +147,6 @@ __global__ void __launch_bounds__(kGroupThreads, 2)
   tile.place = PlaceOf(scratch, static_cast<int>(blockIdx.y), group,
                        tile.first_row, tile.head);
   tile.count = span.count();
-  if (!kOutputs || last) StartKeys(tile, 0, memory.Buffer(1));
   if (cluster.size > 0) AskForReset(tile);
   float* const own_state = op.state.data + chunk.slot * op.state.slot_stride;
   float* const states =
@@ -147,7 +154,8 @@ __global__ void __launch_bounds__(kGroupThreads, 2)
   const float* const before = span.groups == 1 ? own_state : states;
   const bool zero = group == 0 && chunk.position == 0;
   WritePowers(op.decay == nullptr ? 1.0f : op.decay[tile.head], memory.powers);
-  const TileExponents exponents = Convert<kOutputs>(tile, memory, before, zero);
+  const TileExponents exponents =
+      Convert<kOutputs>(tile, memory, before, zero, !kOutputs || last);
   cluster.Wait();  // the others' memory is there
   __syncthreads();
   if (kOutputs) WriteOutputs(tile, memory, exponents, zero, cluster);
