@@ -153,7 +153,7 @@ __device__ __forceinline__ void GateRows(const Tile& tile,
                                          int left) {
   const LinearAttention& op = tile.op;
   const float4 weight = LoadFour(op.norm_weight + over_all, left, false);
-  constexpr int kAtOnce = 4;
+  constexpr int kAtOnce = 8;
 #pragma unroll 1
   for (int first = static_cast<int>(threadIdx.x) / 16; first < tile.count;
        first += kAtOnce * kRoundRows) {
