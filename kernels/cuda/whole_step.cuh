@@ -147,6 +147,13 @@ __device__ __forceinline__ void AwaitRow(const StepPlace& at,
     const int channel = at.Channel(first, j);
     places[j] = from + (channel < width ? channel : 0);
   }
+  if (width <= 4 * (first + kStepWorkers)) {  // nobody has a second four
+    const uint64_t* const place[1] = {places[0]};
+    float4 four[1];
+    AwaitFours(place, tag, four);
+    out[0] = four[0];
+    return;
+  }
   AwaitFours(places, tag, out);
 }
 
