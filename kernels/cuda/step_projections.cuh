@@ -107,13 +107,10 @@ struct StepOutput {
                                         const StepPlace& at,
                                         const StepShared& shared) {
     const StepProduct& values = shared.stages[kProject].products[0];
-    const StepProduct& projections = shared.stages[kProject].products[1];
-    const int first = values.units * kUnitRows;
-    exists = at.thread < first + projections.units * kUnitRows;
-    const bool is_value = at.thread < first;
-    const int column = is_value
-                           ? values.first * kUnitRows + at.thread
-                           : projections.first * kUnitRows + at.thread - first;
+    const StepStage& stage = shared.stages[kProject];
+    exists = at.thread < stage.units() * kUnitRows;
+    const bool is_value = at.thread < values.units * kUnitRows;
+    const int column = stage.Row(at.thread / kUnitRows) + at.thread % kUnitRows;
     place = (is_value ? op.places.value : op.places.projections) + column;
     const float* const biases =
         is_value ? layer.value_bias : layer.projections_bias;
@@ -163,13 +160,12 @@ __device__ __forceinline__ void ReadInput(const WholeStep& op, int index,
   Convolve<T>(layer, at, in, x, scale, shared);
 }
 
-__device__ __forceinline__ void FinishProjections(const WholeStep& op,
-                                                  int index,
-                                                  const StepPlace& at,
-                                                  const FinishInputs& inputs,
-                                                  StepShared& shared) {
+// Of the units [first, last).
+__device__ __forceinline__ void FinishProjections(
+    const WholeStep& op, int index, const StepPlace& at,
+    const FinishInputs& inputs, int first, int last, StepShared& shared) {
+  if (at.thread < first * kUnitRows || at.thread >= last * kUnitRows) return;
   const StepOutput output(op, shared.layers[index & 1], at, shared);
-  if (!output.exists) return;
   const float s = PartSum(shared, at.thread);
   Post(at.Values(op, index, output.place),
        output.bias == nullptr ? s : s + inputs.bias, at.Tag(index));

@@ -39,7 +39,8 @@ struct StepStage {
   int32_t stride = 0;  // elements of a row
   int32_t second = 0;  // rows from a pair's first to its second part; 0: none
   int32_t weight = 0;  // StepWeight of the first product
-  StepProduct products[2];
+  StepProduct products[3];  // the third one is more rows of the second
+  int32_t early = 0;        // units whose sums are posted before the others'
   int32_t parts = 0;        // items of a unit
   int32_t part_chunks = 0;  // of an item; the last one may have fewer
   int32_t group = 0;        // units that are summed side by side
@@ -53,7 +54,11 @@ struct StepStage {
     group = parts == 1 ? kGroupUnits : parts == 2 ? 2 : 1;
   }
   __device__ __forceinline__ int units() const {
-    return products[0].units + products[1].units;
+    return products[0].units + products[1].units + products[2].units;
+  }
+  // Of the group that begins at `unit`.
+  __device__ __forceinline__ int GroupUnits(int unit) const {
+    return min(group, (unit < early ? early : units()) - unit);
   }
   __device__ __forceinline__ bool IsSecond(int unit) const {
     return unit >= products[0].units;
@@ -61,7 +66,10 @@ struct StepStage {
   // Of its own product.
   __device__ __forceinline__ int Row(int unit) const {
     if (IsSecond(unit)) {
-      return (products[1].first + unit - products[0].units) * kUnitRows;
+      const int at = unit - products[0].units;
+      const int more = at - products[1].units;
+      return (more < 0 ? products[1].first + at : products[2].first + more) *
+             kUnitRows;
     }
     const int at = products[0].first + unit;
     return second == 0 ? at * kUnitRows
@@ -158,8 +166,9 @@ __device__ inline void StreamWeights(const StepStage* stages,
     const uint16_t* const* const base =
         bases + i / kStepStages * kStepProducts + stage.weight;
     const int chunks = stage.stride / kChunk;
-    for (int group = 0; group < stage.units(); group += stage.group) {
-      const int units = min(stage.group, stage.units() - group);
+    int units = 0;
+    for (int group = 0; group < stage.units(); group += units) {
+      units = stage.GroupUnits(group);
       for (int item = 0; item < units * stage.parts; ++item) {
         const int part = item / units;
         const int unit = group + item % units;
