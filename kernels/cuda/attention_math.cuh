@@ -149,8 +149,7 @@ __device__ __forceinline__ float SiluOfMany(float x) {
   const float bounded = fminf(fmaxf(x, -86.6f), 126.0f);
   // e^-x = 2^power (1 + ln 2 rest), the rest being what `power` is off by.
   const float power = -kLog2E * bounded;
-  const float rest =
-      fmaf(bounded, -kLog2ERest, fmaf(bounded, -kLog2E, -power));
+  const float rest = fmaf(bounded, -kLog2ERest, fmaf(bounded, -kLog2E, -power));
   float exponential;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(exponential) : "f"(power));
   exponential = fmaf(exponential, kLn2 * rest, exponential);

@@ -74,6 +74,10 @@ absl::Status CudaBackend::Open() {
       LargeProducts::Create();
   if (!large.ok()) return large.status();
   large_ = *std::move(large);
+  absl::StatusOr<DeviceBuffer> tickets =
+      DeviceBuffer::Allocate(sizeof(TileTickets));
+  if (!tickets.ok()) return tickets.status();
+  tickets_ = *std::move(tickets);
   return absl::OkStatus();
 }
 

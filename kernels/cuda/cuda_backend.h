@@ -129,6 +129,7 @@ class CudaBackend final : public Backend {
   std::optional<std::vector<StepOp>> collected_;
   std::unique_ptr<LargeProducts> large_;
   DecodeTileLayers tiles_;  // of the step's layers so far
+  DeviceBuffer tickets_;    // of the tiles
   std::optional<ShortConvolution> waiting_short_;
   std::optional<Linear> waiting_linear_;
   int64_t growths_ = 0;            // of the memory below

@@ -124,8 +124,9 @@ absl::Status CudaBackend::AddTiles(const ExplicitConvolution& op,
 }
 
 absl::Status CudaBackend::RunTiles() {
-  const cudaError_t error = LaunchTiles(
-      tiles_, step_.decode(), DecodeGridRows(), processors_, modern_, stream_);
+  const cudaError_t error =
+      LaunchTiles(tiles_, step_.decode(), DecodeGridRows(), processors_,
+                  modern_, static_cast<TileTickets*>(tickets_.data()), stream_);
   tiles_.count = 0;
   return Check(error, "the tiles of explicit convolutions");
 }

@@ -71,9 +71,15 @@ struct DecodeTileLayers {
   Layer layers[kMostTileLayers];
   int32_t count = 0;
 };
+// In device memory, zeros; zeros again when the tiles are done.
+struct TileTickets {
+  int32_t next = 0;  // items that were handed out beyond the first ones
+  int32_t done = 0;  // blocks
+};
+// modern: a device of compute capability 9.0 or newer.
 cudaError_t LaunchTiles(const DecodeTileLayers& tiles, const DecodeRows& rows,
-                        int32_t max_rows, int32_t processors, bool overlap,
-                        cudaStream_t stream);
+                        int32_t max_rows, int32_t processors, bool modern,
+                        TileTickets* tickets, cudaStream_t stream);
 
 // Chunks where M <= kDirectTile: token by token.
 cudaError_t LaunchShortRing(const ExplicitConvolution& op,

@@ -13,6 +13,9 @@ __global__ void __launch_bounds__(kTileThreads, 1)
                const __grid_constant__ ExplicitView view,
                const __grid_constant__ ChunkPhase phase, int log_size) {
   extern __shared__ float shared[];
+  __shared__ int zero;
+  if (threadIdx.x == 0) zero = 0;
+  __syncthreads();
   WaitForEarlier();
   const Chunk chunk = phase.chunks[blockIdx.z];
   const int group = static_cast<int>(blockIdx.y);
@@ -37,7 +40,8 @@ __global__ void __launch_bounds__(kTileThreads, 1)
   tile.c =
       op.c + (part.row + tau - part.start) * view.width + state.channel + first;
   tile.c_stride = view.width;
-  RunTile(view, group, log_size, which, tile, shared);
+  RunTile(view, group, log_size, which, tile,
+          {.plane = shared, .inputs = nullptr, .zero = &zero}, [] {});
 }
 
 }  // namespace

@@ -200,6 +200,14 @@ __device__ __forceinline__ void JoinPass(Complex* x, int peer,
   }
 }
 
+// `value`, and the compiler does not know it: addresses and roots that follow
+// from it are computed again where they are needed. It would keep them in
+// registers since their last use otherwise, at the cost of points, which would
+// go to local memory. zero: shared memory that holds 0.
+__device__ __forceinline__ int Anew(int value, const volatile int* zero) {
+  return value + *zero;
+}
+
 // The registers of pass kDone to and from one plane of shared memory.
 template <int kLogSize, int kDone, float Complex::*kPlane>
 __device__ __forceinline__ void Scatter(const Complex* x, int peer, int channel,
