@@ -8,9 +8,9 @@
 // (step_exchange.cuh):
 //
 //   1 u, c of x in every block; values, shared product -> value, shared
-//     the other projections                            -> reset, gates
-//   2 attention, one block a tile of 64 columns        -> squares, gated
-//     out product, gated residual                      -> y
+//     the other projections                            -> r, gates
+//   2 attention, one block a tile of 64 columns        -> o, its squares
+//     r . norm(o) in every block; out product, gated residual -> y
 //   3 norm2 in every block; up product                 -> inner
 //   4 down product, residual                           -> x
 //
@@ -112,11 +112,11 @@ __device__ __forceinline__ void Work(const WholeStep& op,
           break;
         case kAttend:
           if (tile.has) {
-            Attend<T>(op, index, at, tile, shared);
+            Attend(op, index, at, tile, shared);
           } else if (index + 1 < op.layers) {
             FetchVectors(op, shared.layers[(index + 1) & 1], tiles);
           }
-          ReadAttention(op, index, at, &inputs, shared);
+          ReadAttention<T>(op, index, at, &inputs, shared);
           break;
         case kFeedUp:
           ReadAttended<T>(op, index, at, shared);
