@@ -95,12 +95,15 @@ __device__ __forceinline__ void Work(const WholeStep& op,
   const StepPlace at(op, shared.layers[0]);
   const AttentionTile tile(op, shared.layers[0].attention);
   const int tiles = op.value / kTileColumns;
-  if (!tile.has) FetchVectors(op, shared.layers[0], tiles);
+  if (tile.has) {
+    tile.Fetch(shared.layers[0].attention, at);
+  } else {
+    FetchVectors(op, 0, shared.layers[0], tiles);
+  }
   float* const part = shared.part[at.warp()];
   RingPlace place;
 #pragma unroll 1
   for (int index = 0; index < op.layers; ++index) {
-    if (tile.has) tile.Fetch(shared.layers[index & 1].attention, at);
     FinishInputs inputs;
 #pragma unroll 1
     for (int stage = 0; stage < kStepStages; ++stage) {
@@ -111,10 +114,14 @@ __device__ __forceinline__ void Work(const WholeStep& op,
           ReadInput<T>(op, index, at, &inputs, shared);
           break;
         case kAttend:
-          if (tile.has) {
-            Attend(op, index, at, tile, shared);
-          } else if (index + 1 < op.layers) {
-            FetchVectors(op, shared.layers[(index + 1) & 1], tiles);
+          if (tile.has) Attend(op, index, at, tile, shared);
+          if (index + 1 < op.layers) {
+            const StepLayer& next = shared.layers[(index + 1) & 1];
+            if (tile.has) {
+              tile.Fetch(next.attention, at);
+            } else {
+              FetchVectors(op, index + 1, next, tiles);
+            }
           }
           ReadAttention<T>(op, index, at, &inputs, shared);
           break;
