@@ -18,10 +18,10 @@ __device__ __forceinline__ float4 EmbeddingFour(const WholeStep& op,
 }
 
 // The rings get u and a of four channels.
-__device__ __forceinline__ void StoreRings(const StepLayer& layer,
-                                           const StepPlace& at, int channel,
-                                           const Channels<4>& u,
-                                           const Channels<4>& a) {
+__device__ __forceinline__ void StoreRing(const StepLayer& layer,
+                                          const StepPlace& at, int channel,
+                                          const Channels<4>& u,
+                                          const Channels<4>& a) {
   const ShortConvolution& first = layer.short_conv;
   const HierarchicalConvolution& second = layer.long_conv;
   Store(a, second.state.data + at.slot * second.state.slot_stride +
@@ -63,8 +63,8 @@ __device__ __forceinline__ Channels<4> ChannelsOf(const float4& x) {
   return {{x.x, x.y, x.z, x.w}};
 }
 
-// u and c of a thread's channels as left operands; the rings by the one block
-// that owns them.
+// u and c of a thread's channels as left operands; what the rings get is kept
+// by the one block that owns them.
 template <typename T>
 __device__ __forceinline__ void Convolve(const StepLayer& layer,
                                          const StepPlace& at,
@@ -93,9 +93,11 @@ __device__ __forceinline__ void Convolve(const StepLayer& layer,
     AddProduct(ChannelsOf(in.skip[j]), a, &c);
     StoreLeft<T>(shared.left + channel, u.v[0], u.v[1], u.v[2], u.v[3]);
     StoreLeft<T>(shared.left + width + channel, c.v[0], c.v[1], c.v[2], c.v[3]);
-    if (channel / 4 % static_cast<int>(gridDim.x) ==
-        static_cast<int>(blockIdx.x)) {
-      StoreRings(layer, at, channel, u, a);
+    const int blocks = static_cast<int>(gridDim.x);
+    if (channel / 4 % blocks == static_cast<int>(blockIdx.x)) {
+      RingFour& ring = shared.rings[channel / 4 / blocks];
+      ring.u = make_float4(u.v[0], u.v[1], u.v[2], u.v[3]);
+      ring.a = make_float4(a.v[0], a.v[1], a.v[2], a.v[3]);
     }
   }
 }
@@ -159,6 +161,19 @@ __device__ __forceinline__ void ReadInput(const WholeStep& op, int index,
   }
   const float scale = RowScale(at, x, op.width, op.norm1_eps, shared);
   Convolve<T>(layer, at, in, x, scale, shared);
+}
+
+// Nobody waits for the rings: they are written by threads that post nothing.
+__device__ __forceinline__ void StoreRings(const WholeStep& op, int index,
+                                           const StepPlace& at,
+                                           const StepShared& shared) {
+  const int i = kStepWorkers - 1 - at.thread;
+  const int channel =
+      4 * (static_cast<int>(blockIdx.x) + i * static_cast<int>(gridDim.x));
+  if (i >= kMaxRingFours || channel >= op.width) return;
+  const RingFour& ring = shared.rings[i];
+  StoreRing(shared.layers[index & 1], at, channel, ChannelsOf(ring.u),
+            ChannelsOf(ring.a));
 }
 
 // Of the units [first, last).

@@ -146,6 +146,7 @@ __device__ __forceinline__ void Work(const WholeStep& op,
       switch (stage) {
         case kProject:
           FinishProjections(op, index, at, inputs, early, units, shared);
+          StoreRings(op, index, at, shared);
           break;
         case kAttend:
           FinishAttention(op, index, at, inputs, shared);
@@ -218,6 +219,7 @@ bool WholeStepTakes(const WholeStep& step, const StepLayer& layer,
              kMaxStepOutputs &&
          2 * outputs(step.inner) <= kMaxStepOutputs &&
          outputs(step.width) <= kMaxStepOutputs &&
+         step.width <= 4 * kMaxRingFours * blocks &&
          static_cast<int64_t>(SharedBytes(step.layers)) <= shared_bytes;
 }
 

@@ -19,11 +19,19 @@ inline constexpr int kFoursStep = kFours * kStepWorkers;
 // multiplies, and posts what comes of it.
 enum Stage { kProject, kAttend, kFeedUp, kFeedDown };
 
+// Fours of a row whose rings one block writes; no fewer blocks take a width.
+inline constexpr int kMaxRingFours = 8;
+
 struct AttentionParts {
   float q[kTileKeys];
   float k[kTileKeys];
   float w[kTileColumns];
   float sums[kKeyGroups][kTileColumns];
+};
+
+// Four channels' new rows of the rings.
+struct RingFour {
+  float4 u, a;
 };
 
 // A block's shared memory; the weights' stream and the table of their
@@ -36,6 +44,7 @@ struct StepShared {
   float residual[kMaxStepWidth];  // x, later y
   float part[kSlices][kMaxStepOutputs];
   AttentionParts attention;
+  RingFour rings[kMaxRingFours];
   // u and c, or the one left operand of the stage.
   alignas(16) uint16_t left[kMaxStepInputs];
 };
