@@ -87,6 +87,19 @@ __device__ void SetUp(const WholeStep& op, const uint16_t** bases,
   __syncthreads();
 }
 
+// Asks for what this block needs ahead of a layer.
+__device__ __forceinline__ void FetchLayer(const WholeStep& op, int index,
+                                           const StepPlace& at,
+                                           const AttentionTile& tile,
+                                           const StepShared& shared) {
+  const StepLayer& layer = shared.layers[index & 1];
+  if (tile.has) {
+    tile.Fetch(layer.attention, at);
+  } else {
+    FetchVectors(op, index, layer, op.value / kTileColumns);
+  }
+}
+
 // All layers, by the workers of a block.
 template <typename T>
 __device__ __forceinline__ void Work(const WholeStep& op,
@@ -94,12 +107,7 @@ __device__ __forceinline__ void Work(const WholeStep& op,
                                      StepShared& shared) {
   const StepPlace at(op, shared.layers[0]);
   const AttentionTile tile(op, shared.layers[0].attention);
-  const int tiles = op.value / kTileColumns;
-  if (tile.has) {
-    tile.Fetch(shared.layers[0].attention, at);
-  } else {
-    FetchVectors(op, 0, shared.layers[0], tiles);
-  }
+  FetchLayer(op, 0, at, tile, shared);
   float* const part = shared.part[at.warp()];
   RingPlace place;
 #pragma unroll 1
@@ -116,12 +124,7 @@ __device__ __forceinline__ void Work(const WholeStep& op,
         case kAttend:
           if (tile.has) Attend(op, index, at, tile, shared);
           if (index + 1 < op.layers) {
-            const StepLayer& next = shared.layers[(index + 1) & 1];
-            if (tile.has) {
-              tile.Fetch(next.attention, at);
-            } else {
-              FetchVectors(op, index + 1, next, tiles);
-            }
+            FetchLayer(op, index + 1, at, tile, shared);
           }
           ReadAttention<T>(op, index, at, &inputs, shared);
           break;
