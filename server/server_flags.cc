@@ -1,5 +1,6 @@
 #include "server/server_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <utility>
 
 #include "absl/strings/ascii.h"

@@ -1,5 +1,6 @@
 #include "server/tools/cli_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
 
