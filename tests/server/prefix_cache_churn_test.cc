@@ -34,7 +34,7 @@ Tokens ChurnPrompt(uint32_t kind) {
   return tokens;
 }
 
-constexpr uint32_t kPrompts = 15;
+constexpr uint32_t kChurnPrompts = 15;
 
 GenerateJob ChurnJob(const Listener& listener, uint32_t kind) {
   GenerateJob job = Job(listener, 1, 6, kind);
@@ -63,7 +63,7 @@ TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
   {
     Rig plain(options);
     slot_bytes = plain.pool->slot_bytes();
-    for (uint32_t kind = 0; kind < kPrompts; ++kind) {
+    for (uint32_t kind = 0; kind < kChurnPrompts; ++kind) {
       Listener listener;
       ASSERT_TRUE(plain.engine->Submit(ChurnJob(listener, kind)).ok());
       EXPECT_EQ(listener.Wait().reason, FinishReason::kLength);
@@ -90,7 +90,7 @@ TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
         std::deque<std::pair<uint32_t, Listener>> batch;
         for (int i = 0; i < 3; ++i) {
           auto& [kind, listener] = batch.emplace_back();
-          kind = static_cast<uint32_t>(random() % kPrompts);
+          kind = static_cast<uint32_t>(random() % kChurnPrompts);
           ASSERT_TRUE(rig.engine->Submit(ChurnJob(listener, kind)).ok());
         }
         if (round % 2 == 0) batch[0].second.WaitForTokens(random() % 3);
