@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "tests/support/temp_dir.h"
 
@@ -62,7 +63,18 @@ TEST(JsonText, ReadsAFileUpToItsBound) {
   EXPECT_EQ(*ReadTextFile(path, 5), "12345");
   EXPECT_TRUE(absl::IsInvalidArgument(ReadTextFile(path, 4).status()));
   EXPECT_TRUE(absl::IsNotFound(ReadTextFile(path + "x", 5).status()));
-  EXPECT_FALSE(ReadTextFile(folder.path(), 5).ok());
+  EXPECT_EQ(*ReadTextFile(folder.Write("empty", ""), 5), "");
+}
+
+TEST(JsonText, RefusesAtOnceToReadWhatIsNoRegularFile) {
+  const test_support::TempDir folder;
+  const std::string fifo = folder.path() + "/config.json";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  for (const std::string& path : {fifo, folder.path()}) {
+    const auto text = ReadTextFile(path, 5);
+    EXPECT_TRUE(absl::IsInvalidArgument(text.status()));
+    EXPECT_EQ(text.status().message(), path + ": not a regular file");
+  }
 }
 
 }  // namespace
