@@ -30,6 +30,7 @@ void ReportDetails(const google::protobuf::Any& detail) {
   google::rpc::BadRequest bad;
   google::rpc::RetryInfo retry;
   if (detail.Is<google::rpc::BadRequest>() && detail.UnpackTo(&bad)) {
+    if (bad.field_violations_size() == 1) return;  // the message says it
     for (const auto& violation : bad.field_violations()) {
       std::cerr << "  " << violation.field() << ": " << violation.description()
                 << "\n";
@@ -96,8 +97,13 @@ void Prepare(const ClientOptions& options, grpc::ClientContext& context) {
 
 int Report(const grpc::Status& status) {
   if (status.ok()) return 0;
-  std::cerr << "chela-cli: " << CodeName(status.error_code()) << ": "
-            << status.error_message() << "\n";
+  const std::string code = CodeName(status.error_code());
+  std::cerr << "chela-cli: " << code;
+  // Of a call that ended here, the library's message is the code once more.
+  if (status.error_message() != code) {
+    std::cerr << ": " << status.error_message();
+  }
+  std::cerr << "\n";
   google::rpc::Status details;
   if (details.ParseFromString(status.error_details())) {
     for (const auto& detail : details.details()) ReportDetails(detail);
