@@ -10,9 +10,6 @@ template <bool kOnce>
 class PlainUpdate {
  public:
   static constexpr int kBlocks = kOnce ? 8 : 4;  // of a multiprocessor
-  // Six blocks of a multiprocessor: with more, all states of 32 rows are there
-  // when their inputs come, and memory has nothing to do between two kernels.
-  static constexpr size_t kLeastShared = 33 * 1024;
   static __host__ __device__ int Floats(const LinearAttention&) {
     return kPanelColumns;
   }

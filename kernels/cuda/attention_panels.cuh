@@ -173,18 +173,6 @@ struct PanelRow {
   int32_t row;  // of the activations
 };
 
-// The row whose states a block fetches ahead, if there is one: the one that
-// stands behind all rows that have room at once as its own stands among them.
-struct LaterRow {
-  __device__ LaterRow(const DecodeRows& rows, int own, int rows_at_once)
-      : index(own < rows_at_once ? own + rows_at_once
-                                 : static_cast<int>(gridDim.y)),
-        slot(LoadEarly(rows.slots +
-                       (index < static_cast<int>(gridDim.y) ? index : own))) {}
-  int index;  // not below the number of rows: there is none
-  int32_t slot;
-};
-
 // A head's state of a row.
 struct HeadState {
   __device__ HeadState(const LinearAttention& op, const PanelRow& of,
@@ -259,25 +247,6 @@ __device__ __forceinline__ StateTile AskState(const PanelWork<kOnce>& work,
     }
   }
   return tile;
-}
-
-// Asks for the same panel of another row, into the second-level cache.
-template <bool kOnce>
-__device__ __forceinline__ void FetchLater(const PanelWork<kOnce>& work,
-                                           int32_t slot) {
-#if __CUDA_ARCH__ >= 900
-  const int thread = static_cast<int>(threadIdx.x);
-  const int column = work.at.FirstColumn(0);
-  const int columns = min(kPanelColumns, work.op.value_dim - column);
-  if (!kOnce || thread >= work.op.key_dim || columns <= 0) return;
-  const float* const from =
-      work.op.state.data + slot * work.op.state.slot_stride +
-      (int64_t{work.at.head} * work.op.key_dim + thread) * work.op.value_dim +
-      column;
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from),
-               "r"(columns * static_cast<int>(sizeof(float)))
-               : "memory");
-#endif
 }
 
 __device__ __forceinline__ void Unpack(const float4& four, float (&to)[4]) {

@@ -35,7 +35,6 @@ template <bool kOnce>
 class ReplayUpdate {
  public:
   static constexpr int kBlocks = kOnce ? 6 : 3;  // of a multiprocessor
-  static constexpr size_t kLeastShared = 0;
   static __host__ __device__ int Floats(const LinearAttention& op) {
     return Entries::Floats(op.replay.period);
   }

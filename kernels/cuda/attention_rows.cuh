@@ -154,14 +154,12 @@ template <bool kClusters, bool kOnce, template <bool> class Update>
 __global__ void __launch_bounds__(kPanelThreads, Update<kOnce>::kBlocks)
     AttendRows(const __grid_constant__ LinearAttention op,
                const __grid_constant__ RoundedOut copy,
-               const __grid_constant__ DecodeRows rows, int cluster_size,
-               int rows_at_once) {
+               const __grid_constant__ DecodeRows rows, int cluster_size) {
   extern __shared__ float4 dynamic[];
   using Barrier = HeadBarrier<kClusters>;
   LetLaterStart();
   const PanelPlace at(op, cluster_size);
   const PanelRow row(rows, at.index);
-  const LaterRow later(rows, at.index, rows_at_once);
   // The whole cluster; the number of rows is from before the step's first
   // kernel.
   const int count = *rows.count;
@@ -177,7 +175,6 @@ __global__ void __launch_bounds__(kPanelThreads, Update<kOnce>::kBlocks)
   const PanelWork<kOnce> work = {op, at, state, memory};
   const int first_column = at.FirstColumn(0);
   StateTile tile = AskState(work, 0, first_column);
-  if (later.index < count) FetchLater(work, later.slot);
   const Update<kOnce> update(work);
   const float first_weight = NormWeight(work, first_column);
 
@@ -215,6 +212,18 @@ __global__ void __launch_bounds__(kPanelThreads, Update<kOnce>::kBlocks)
 // its own.
 inline constexpr size_t kMultiprocessorShared = 228 * 1024;
 inline constexpr size_t kBlockShared = 1024;
+// Blocks of a multiprocessor that there is always room for: other kernels need
+// shared memory beside those of a few rows.
+inline constexpr unsigned kFewestAtOnce = 5;
+
+// The least shared memory of a block of which no more than `blocks` fit a
+// multiprocessor.
+inline size_t SharedOfOneOf(int64_t blocks) {
+  constexpr size_t kGranule = 128;
+  const size_t one_more =
+      kMultiprocessorShared / static_cast<size_t>(blocks + 1) - kBlockShared;
+  return (one_more / kGranule + 1) * kGranule;
+}
 
 template <template <bool> class Update, bool kOnce>
 cudaError_t LaunchOf(const LinearAttention& op, const RoundedOut& copy,
@@ -224,21 +233,19 @@ cudaError_t LaunchOf(const LinearAttention& op, const RoundedOut& copy,
                                                  Update<kOnce>::Floats(op),
                                                  ValueTiles(op.value_dim));
   if (shape.overlap) {
-    shape.shared_bytes =
-        std::max(shape.shared_bytes, Update<kOnce>::kLeastShared);
+    // Room for this launch and a quarter of the next: with less, memory waits
+    // for blocks to end; with more, all states of the next launch are there
+    // when its inputs come, and memory has nothing to do between the two.
+    const int64_t launched = int64_t{shape.grid.x} * shape.grid.y;
+    const int64_t room = std::min<int64_t>(
+        std::max(Blocks(5 * launched, int64_t{4} * processors), kFewestAtOnce),
+        Update<kOnce>::kBlocks);
+    shape.shared_bytes = std::max(shape.shared_bytes, SharedOfOneOf(room));
   }
-  // About as many as run at once; which ones another block fetches ahead
-  // changes no result.
-  const size_t fit =
-      kMultiprocessorShared / (shape.shared_bytes + kBlockShared);
-  const int64_t blocks = int64_t{processors} * std::min(Update<kOnce>::kBlocks,
-                                                        static_cast<int>(fit));
-  const auto rows_at_once =
-      static_cast<int>(Blocks(blocks, int64_t{op.heads} * shape.cluster));
   return shape.cluster > 1 ? Launch(shape, AttendRows<true, kOnce, Update>, op,
-                                    copy, rows, shape.cluster, rows_at_once)
+                                    copy, rows, shape.cluster)
                            : Launch(shape, AttendRows<false, kOnce, Update>, op,
-                                    copy, rows, 1, rows_at_once);
+                                    copy, rows, 1);
 }
 
 template <template <bool> class Update>
