@@ -21,14 +21,16 @@ namespace chela::cuda {
 // tiles in an order that the width alone decides.
 cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream);
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream);
 
 // The same with replay (kernels/attention_replay.h): one read of each state,
 // and a write where a period ends. The sums add the entries of the ring after
 // the keys, one after the other.
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream);
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream);
 // Before a chunk with replay: adds the ring to the state and empties it.
 cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
                              cudaStream_t stream);

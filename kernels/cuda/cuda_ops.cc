@@ -116,10 +116,10 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
     if (!copy.ok()) return copy.status();
     const cudaError_t error =
         op.replay.period > 0
-            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(), modern_,
-                           modern_, stream_)
-            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(), modern_,
-                           modern_, stream_);
+            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_)
+            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_);
     CHELA_RETURN_IF_ERROR(Check(error, "a linear attention"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();

@@ -9,9 +9,11 @@ namespace chela::cuda {
 // is a decode row, a longer one a chunk: that depends on its own request only,
 // so which kernel serves a row never depends on the load.
 struct DecodeRows {
-  const int32_t* count = nullptr;  // rows that exist; the grid may be larger
-  const int32_t* rows = nullptr;   // [count], of the activations
-  const int32_t* slots = nullptr;  // [count]
+  // Rows that exist. The grid may be larger, and the lists are as long as it:
+  // what stands in them beyond `count` may be read and means nothing.
+  const int32_t* count = nullptr;
+  const int32_t* rows = nullptr;       // [count], of the activations
+  const int32_t* slots = nullptr;      // [count]
   const int64_t* positions = nullptr;  // [count]
 };
 
