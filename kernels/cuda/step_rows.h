@@ -26,9 +26,7 @@ struct Chunk {
   int32_t slot = 0;
   int32_t first_row = 0;
   int32_t rows = 0;
-  // Of a chunk that lies in several groups: its first one's place among those
-  // of all such chunks.
-  int32_t first_group = 0;
+  int32_t first_group = 0;  // its first one's place among those of all chunks
 };
 
 // The chunks of a step.
@@ -38,7 +36,7 @@ struct ChunkList {
   int32_t count = 0;
   int32_t longest = 0;      // rows
   int32_t most_groups = 0;  // of one chunk
-  int32_t groups = 0;       // of all chunks in several groups
+  int32_t groups = 0;       // of all chunks
 };
 
 }  // namespace chela::cuda
