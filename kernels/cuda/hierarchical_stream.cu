@@ -61,7 +61,7 @@ __device__ __forceinline__ Place NextPlace(const Work& work,
 
 // What the outputs of a tile need.
 __device__ __forceinline__ void MakeTile(const HierarchicalConvolution& op,
-                                         const Place& place,
+                                         const Place place,
                                          const TileMemory& memory, int buffer) {
   const int lane = static_cast<int>(threadIdx.x) % kTileLanes;
   const bool last_warp = threadIdx.x >= kTileThreads - kTileLanes;
@@ -84,35 +84,8 @@ __device__ __forceinline__ void MakeTile(const HierarchicalConvolution& op,
   const float* const taps = memory.Taps(place.taps);
   // The last warp's are those of the levels that it made.
   SumCoarse(place, memory, taps);
-  if (place.last()) {
-    __syncthreads();  // the widest are there
-    SumEnd(place, memory, taps);
-  }
+  if (place.last()) SumEnd(place, memory, taps, last_warp);
   __syncthreads();
-}
-
-__device__ __forceinline__ void FetchInputs(const HierarchicalConvolution& op,
-                                            const Work& work,
-                                            const Place& place,
-                                            const TileMemory& memory,
-                                            int buffer) {
-  if (work.fours) {
-    FetchInputs<4>(op, place, memory, buffer);
-  } else {
-    FetchInputs<1>(op, place, memory, buffer);
-  }
-}
-
-// Asks for what the next tile needs; a group of copies even if there is none.
-__device__ __forceinline__ void FetchNext(const HierarchicalConvolution& op,
-                                          const Work& work, const Place& place,
-                                          const TileMemory& memory,
-                                          int buffer) {
-  if (place.exists) {
-    if (place.first()) FetchTaps(op, place, memory.Taps(place.taps));
-    FetchInputs(op, work, place, memory, buffer);
-  }
-  CommitFloats();
 }
 
 size_t TileBytes(const HierarchicalConvolution& op) {
@@ -137,36 +110,41 @@ __global__ void __launch_bounds__(kTileThreads, 1)
   __syncthreads();
   FetchTaps(op, places[0], memory.Taps(0));
   WaitForEarlier();
-  FetchInputs(op, work, places[0], memory, 0);
-  CommitFloats();
-  FetchNext(op, work, places[1], memory, 1);
+  if (work.fours) {
+    TileFetch<4>(op, places[0], memory, 0).AskForAll();
+  } else {
+    TileFetch<1>(op, places[0], memory, 0).AskForAll();
+  }
   Taps taps;
   float tail[kMoves] = {};
   for (int step = 0; places[step % kPlaces].exists; ++step) {
     const Place& place = places[step % kPlaces];
+    const Place& next = places[(step + 1) % kPlaces];
     const int buffer = step % 2;
-    if (step == 0) {
-      WaitForFloats<1>();
-    } else {
-      WaitForFloats<0>();
-    }
+    CommitFloats();
+    WaitForFloats<0>();
     __syncthreads();
-    if (step > 0) {
-      FetchNext(op, work, places[(step + 1) % kPlaces], memory, 1 - buffer);
+    // Through the time in which the tile is made and walked.
+    if (next.exists && next.first()) {
+      FetchTaps(op, next, memory.Taps(next.taps));
     }
     if (place.first()) taps = TileTaps(memory.Taps(place.taps));
     // `tail` is 0 where a chunk begins: its own past overwrites that.
     StoreTail(memory, buffer, tail);
     MakeTile(op, place, memory, buffer);
     if (threadIdx.x == 0) {
-      places[(step + 2) % kPlaces] =
-          NextPlace(work, places[(step + 1) % kPlaces]);
+      places[(step + 2) % kPlaces] = NextPlace(work, next);
     }
     if (place.last()) {
       KeepRings(op, place, memory, buffer);
       FinishChunk(op, place, memory, taps, buffer);
     }
-    WalkTile(op, place, memory, taps, buffer);
+    TileFetch<4> fetch(op, next, memory, 1 - buffer);
+    if (!work.fours) {
+      TileFetch<1>(op, next, memory, 1 - buffer).AskForAll();
+      fetch.rows = 0;
+    }
+    WalkTile(op, place, memory, taps, fetch, buffer);
 #pragma unroll
     for (int i = 0; i < kMoves; ++i) tail[i] = 0;
     if (!place.last()) LoadTail(place, memory, buffer, tail);
