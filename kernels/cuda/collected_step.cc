@@ -145,13 +145,12 @@ std::optional<std::pair<WholeStep, std::vector<StepLayer>>> Reads(
 ExchangePlaces PlacesOf(const WholeStep& step) {
   ExchangePlaces at;
   at.y = at.x + kReplicas * step.width;
-  at.o = at.y + kReplicas * step.width;
-  at.squares = at.o + kReplicas * step.value;
-  at.resets = at.squares + kReplicas * step.value / 64;
-  at.inner = at.resets + kReplicas * step.value;
+  at.gated = at.y + kReplicas * step.width;
+  at.inner = at.gated + kReplicas * step.value / 2;
   at.value = at.inner + kReplicas * step.inner / 2;
   at.projections = at.value + step.value;
-  at.end = at.projections + step.shared + step.value + 2 * step.width;
+  at.squares = at.projections + step.shared + step.value + 2 * step.width;
+  at.end = at.squares + step.value / 64;
   return at;
 }
 

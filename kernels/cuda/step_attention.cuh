@@ -63,34 +63,80 @@ __device__ __forceinline__ void StoreTile(const StateTile& tile, float* state,
   }
 }
 
-// Posts a tile's columns of o, from its threads' sums as attention_decode.cu
-// has them, and their squares: the first warps one copy each.
-__device__ __forceinline__ void PostColumns(const WholeStep& op, int index,
-                                            const StepPlace& at, int first,
-                                            const AttentionParts& parts) {
-  static_assert(kReplicas <= kStepWorkers / 32);
-  if (at.warp() >= kReplicas) return;
-  const uint32_t tag = at.Tag(index);
-  float low = 0;
-  float high = 0;
+// What one warp does for a tile: columns lane and lane + 32.
+struct TileColumns {
+  // Asks for what the gate needs of a column.
+  __device__ __forceinline__ void Ask(const WholeStep& op, int index,
+                                      const StepPlace& at,
+                                      const LinearAttention& attention,
+                                      int first) {
+    const int column = first + at.lane();
+    weights[0] = attention.norm_weight[column];
+    weights[1] = attention.norm_weight[column + 32];
+    resets_at =
+        at.Values(op, index, op.places.projections) + op.shared + column;
+    words[0] = ReadWord(resets_at);
+    words[1] = ReadWord(resets_at + 32);
+  }
+  // o from its threads' sums, as attention_decode.cu has it; its squares for
+  // the head's other tiles.
+  __device__ __forceinline__ void Sum(const WholeStep& op, int index,
+                                      const StepPlace& at, int first,
+                                      const AttentionParts& parts) {
 #pragma unroll
-  for (int i = 0; i < kKeyGroups; ++i) {
-    low += parts.sums[i][at.lane()];
-    high += parts.sums[i][at.lane() + 32];
+    for (int i = 0; i < kKeyGroups; ++i) {
+      o[0] += parts.sums[i][at.lane()];
+      o[1] += parts.sums[i][at.lane() + 32];
+    }
+    const float squares = TileSquares(o[0], o[1]);
+    if (at.lane() == 0) {
+      Post(at.Values(op, index, op.places.squares) + first / kTileColumns,
+           squares, at.Tag(index));
+    }
   }
-  uint64_t* const to = at.Values(op, index, op.places.o) +
-                       at.warp() * op.value + first + at.lane();
-  Post(to, low, tag);
-  Post(to + 32, high, tag);
-  const float squares = TileSquares(low, high);
-  if (at.lane() == 0) {
-    const int tiles = op.value / kTileColumns;
-    Post(at.Values(op, index, op.places.squares) + at.warp() * tiles +
-             first / kTileColumns,
-         squares, tag);
+  // r . norm(o), rounded, for everybody.
+  template <typename T>
+  __device__ __forceinline__ void PostGated(const WholeStep& op, int index,
+                                            const StepPlace& at,
+                                            const LinearAttention& attention,
+                                            int head, int first) const {
+    const int tiles = attention.value_dim / kTileColumns;
+    float resets[2] = {ValueOf(words[0]), ValueOf(words[1])};
+    if (!HasTag(words[0], at.Tag(index)) || !HasTag(words[1], at.Tag(index))) {
+      AwaitTwo(resets_at, resets_at + 32, at.Tag(index), &resets[0],
+               &resets[1]);
+    }
+    const float gates[2] = {Silu(resets[0]), Silu(resets[1])};
+    float own = 0;
+    if (at.lane() < tiles) {
+      own = Await(
+          at.Values(op, index, op.places.squares) + head * tiles + at.lane(),
+          at.Tag(index));
+    }
+    float all = 0;
+    for (int i = 0; i < tiles; ++i) all += __shfl_sync(kWholeWarp, own, i);
+    const float scale = HeadScale(attention, all);
+    const float low = gates[0] * (o[0] * scale * weights[0]);  // as Gate
+    const float high = gates[1] * (o[1] * scale * weights[1]);
+    // Lane l posts columns 2 l and 2 l + 1.
+    const int from = 2 * at.lane() % 32;
+    const float lows[2] = {__shfl_sync(kWholeWarp, low, from),
+                           __shfl_sync(kWholeWarp, low, from + 1)};
+    const float highs[2] = {__shfl_sync(kWholeWarp, high, from),
+                            __shfl_sync(kWholeWarp, high, from + 1)};
+    const bool upper = at.lane() >= 16;
+    at.PostCopies(
+        op, index, op.places.gated, op.value / 2, first / 2 + at.lane(),
+        Round2<T>(upper ? highs[0] : lows[0], upper ? highs[1] : lows[1]));
   }
-}
 
+  float o[2] = {};
+  float weights[2];
+  const uint64_t* resets_at;
+  uint64_t words[2];
+};
+
+template <typename T>
 __device__ __forceinline__ void Attend(const WholeStep& op, int index,
                                        const StepPlace& at,
                                        const AttentionTile& own,
@@ -130,6 +176,8 @@ __device__ __forceinline__ void Attend(const WholeStep& op, int index,
     parts.w[i] =
         Silu(Await(at.Values(op, index, op.places.value) + first + i, tag));
   }
+  TileColumns columns;
+  if (at.warp() == 0) columns.Ask(op, index, at, attention, first);
   SyncWorkers();
   const float w[4] = {parts.w[4 * c], parts.w[4 * c + 1], parts.w[4 * c + 2],
                       parts.w[4 * c + 3]};
@@ -145,33 +193,14 @@ __device__ __forceinline__ void Attend(const WholeStep& op, int index,
 #pragma unroll
   for (int j = 0; j < 4; ++j) parts.sums[g][4 * c + j] = sums[j];
   SyncWorkers();
-  PostColumns(op, index, at, first, parts);
+  if (at.warp() == 0) columns.Sum(op, index, at, first, parts);
   StoreTile(tile, state, attention.key_dim, attention.value_dim);
-}
-
-// The scales of the heads' norms, of the head that each of this warp's fours of
-// the values lies in: lane 8 j + i has that of four j. A head has at most eight
-// tiles.
-__device__ __forceinline__ float AwaitScales(const WholeStep& op, int index,
-                                             const StepPlace& at,
-                                             const LinearAttention& attention) {
-  const int tiles = attention.value_dim / kTileColumns;
-  const int all_tiles = op.value / kTileColumns;
-  const int four = at.Channel(0, at.lane() / 8);
-  const int first = four / attention.value_dim * tiles;
-  const int tile = at.lane() % 8;
-  float own = 0;
-  if (four < op.value && tile < tiles) {
-    own = Await(at.Copy(op, index, op.places.squares, all_tiles) + first + tile,
-                at.Tag(index));
+  if (at.warp() == 0) {
+    columns.PostGated<T>(op, index, at, attention, own.head, first);
   }
-  float all = 0;
-  for (int i = 0; i < tiles; ++i) all += __shfl_sync(kWholeWarp, own, i, 8);
-  return HeadScale(attention, all);
 }
 
 // r . norm(o) as the left operand, and what the gated residual needs.
-template <typename T>
 __device__ __forceinline__ void ReadAttention(const WholeStep& op, int index,
                                               const StepPlace& at,
                                               FinishInputs* inputs,
@@ -187,35 +216,8 @@ __device__ __forceinline__ void ReadAttention(const WholeStep& op, int index,
     inputs->gate = Sigmoid(inputs->gate);
     inputs->residual = (1.0f - inputs->gate) * shared.residual[output];
   }
-  const LinearAttention& attention = shared.layers[index & 1].attention;
-  const uint32_t tag = at.Tag(index);
-  float scales = 0;
-#pragma unroll 1
-  for (int first = 0; 4 * first < op.value; first += kFoursStep) {
-    float4 weights[kFours];
-    float4 resets[kFours];
-    float4 o[kFours];
-    LoadFours(at, attention.norm_weight + 4 * first, op.value - 4 * first,
-              weights);
-    AwaitRow(at, at.Copy(op, index, op.places.resets, op.value), first,
-             op.value, tag, resets);
-    AwaitRow(at, at.Copy(op, index, op.places.o, op.value), first, op.value,
-             tag, o);
-    if (first == 0) scales = AwaitScales(op, index, at, attention);
-#pragma unroll
-    for (int j = 0; j < kFours; ++j) {
-      const float scale =
-          __shfl_sync(kWholeWarp, scales, first / kStepWorkers * 8 + 8 * j);
-      const int channel = at.Channel(first, j);
-      if (channel >= op.value) break;
-      const float4& r = resets[j];
-      const float4& weight = weights[j];
-      StoreLeft<T>(
-          shared.left + channel,  // as Gate
-          r.x * (o[j].x * scale * weight.x), r.y * (o[j].y * scale * weight.y),
-          r.z * (o[j].z * scale * weight.z), r.w * (o[j].w * scale * weight.w));
-    }
-  }
+  ReadLeft(at, at.Copy(op, index, op.places.gated, op.value / 2), op.value / 2,
+           at.Tag(index), shared);
 }
 
 __device__ __forceinline__ void FinishAttention(const WholeStep& op, int index,

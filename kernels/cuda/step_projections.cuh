@@ -141,7 +141,7 @@ struct StepOutput {
     const StepProduct& values = shared.stages[kProject].products[0];
     const StepStage& stage = shared.stages[kProject];
     exists = at.thread < stage.units() * kUnitRows;
-    is_value = at.thread < values.units * kUnitRows;
+    const bool is_value = at.thread < values.units * kUnitRows;
     const int column = stage.Row(at.thread / kUnitRows) + at.thread % kUnitRows;
     place = (is_value ? op.places.value : op.places.projections) + column;
     const float* const biases =
@@ -149,7 +149,6 @@ struct StepOutput {
     if (exists && biases != nullptr) bias = biases + column;
   }
   bool exists = false;
-  bool is_value = false;
   int place = 0;  // in the exchange
   const float* bias = nullptr;
 };
@@ -212,15 +211,9 @@ __device__ __forceinline__ void FinishProjections(
     const FinishInputs& inputs, int first, int last, StepShared& shared) {
   if (at.thread < first * kUnitRows || at.thread >= last * kUnitRows) return;
   const StepOutput output(op, shared.layers[index & 1], at, shared);
-  float s = PartSum(shared, at.thread);
-  if (output.bias != nullptr) s += inputs.bias;
-  const int reset = output.place - op.places.projections - op.shared;
-  if (!output.is_value && reset >= 0 && reset < op.value) {
-    at.PostCopies(op, index, op.places.resets, op.value, reset,
-                  __float_as_uint(Silu(s)));
-  } else {
-    Post(at.Values(op, index, output.place), s, at.Tag(index));
-  }
+  const float s = PartSum(shared, at.thread);
+  Post(at.Values(op, index, output.place),
+       output.bias == nullptr ? s : s + inputs.bias, at.Tag(index));
 }
 
 }  // namespace chela::cuda

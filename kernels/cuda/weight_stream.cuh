@@ -131,11 +131,12 @@ struct StreamBarriers {
         : "memory");
   }
   static __device__ __forceinline__ void Copy(void* to, const void* from,
-                                              int bytes, uint64_t* barrier) {
+                                              int bytes, uint64_t* barrier,
+                                              uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-        "[%0], [%1], %2, [%3];" ::"r"(Address(to)),
-        "l"(from), "r"(bytes), "r"(Address(barrier))
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes."
+        "L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(Address(to)),
+        "l"(from), "r"(bytes), "r"(Address(barrier)), "l"(policy)
         : "memory");
   }
 };
@@ -160,6 +161,9 @@ __device__ inline void StreamWeights(const StepStage* stages,
                                      unsigned char* ring,
                                      StreamBarriers& barriers) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  // They pass once: everything else stays in the second-level cache.
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(policy));
   RingPlace place;
   for (int i = 0; i < layers * kStepStages; ++i) {
     const StepStage stage = stages[i % kStepStages];
@@ -187,7 +191,7 @@ __device__ inline void StreamWeights(const StepStage* stages,
         if (lane < kUnitRows) {
           StreamBarriers::Copy(ring + place.at * StreamBarriers::kPlaceBytes +
                                    lane * stage.Pitch(),
-                               from, bytes, &barriers.full[place.at]);
+                               from, bytes, &barriers.full[place.at], policy);
         }
         place.Move(1);
       }

@@ -8,9 +8,9 @@
 // (step_exchange.cuh):
 //
 //   1 u, c of x in every block; values, shared product -> value, shared
-//     the other projections                            -> r, gates
-//   2 attention, one block a tile of 64 columns        -> o, its squares
-//     r . norm(o) in every block; out product, gated residual -> y
+//     the other projections                            -> reset, gates
+//   2 attention, one block a tile of 64 columns        -> squares, gated
+//     out product, gated residual                      -> y
 //   3 norm2 in every block; up product                 -> inner
 //   4 down product, residual                           -> x
 //
@@ -122,11 +122,11 @@ __device__ __forceinline__ void Work(const WholeStep& op,
           ReadInput<T>(op, index, at, &inputs, shared);
           break;
         case kAttend:
-          if (tile.has) Attend(op, index, at, tile, shared);
+          if (tile.has) Attend<T>(op, index, at, tile, shared);
           if (index + 1 < op.layers) {
             FetchLayer(op, index + 1, at, tile, shared);
           }
-          ReadAttention<T>(op, index, at, &inputs, shared);
+          ReadAttention(op, index, at, &inputs, shared);
           break;
         case kFeedUp:
           ReadAttended<T>(op, index, at, shared);

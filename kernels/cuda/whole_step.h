@@ -42,15 +42,14 @@ inline constexpr int32_t kReplicas = 4;
 // multiples of four on.
 struct ExchangePlaces {
   // [kReplicas, ..]
-  int32_t x = 0;        // [width], what the layer gives
-  int32_t y = 0;        // [width]
-  int32_t o = 0;        // [value], of the attention
-  int32_t squares = 0;  // [value / 64], of o's tiles
-  int32_t resets = 0;   // [value], r
-  int32_t inner = 0;    // [inner / 2], two rounded left operands a word
+  int32_t x = 0;      // [width], what the layer gives
+  int32_t y = 0;      // [width]
+  int32_t gated = 0;  // [value / 2], two rounded left operands a word
+  int32_t inner = 0;  // [inner / 2], likewise
   // One copy.
   int32_t value = 0;        // [value]
-  int32_t projections = 0;  // shared, (reset,) update, candidate
+  int32_t projections = 0;  // shared, reset, update, candidate
+  int32_t squares = 0;      // [value / 64]
   int32_t end = 0;
 };
 
