@@ -92,6 +92,18 @@ size_t TileBytes(const HierarchicalConvolution& op) {
   return static_cast<size_t>(TileMemory::Floats(op.levels)) * sizeof(float);
 }
 
+// Asks for a tile's inputs, if there is one.
+__device__ __forceinline__ void FetchTile(const HierarchicalConvolution& op,
+                                          const Work& work, const Place& place,
+                                          const TileMemory& memory,
+                                          int buffer) {
+  if (work.fours) {
+    TileFetch<4>(op, place, memory, buffer).AskForAll();
+  } else {
+    TileFetch<1>(op, place, memory, buffer).AskForAll();
+  }
+}
+
 __global__ void __launch_bounds__(kTileThreads, 1)
     StreamTiles(const __grid_constant__ HierarchicalConvolution op,
                 const __grid_constant__ Work work) {
@@ -103,17 +115,15 @@ __global__ void __launch_bounds__(kTileThreads, 1)
     places[0] = FirstPlace(work, static_cast<int>(blockIdx.x), 0);
     places[1] = NextPlace(work, places[0]);
   }
-  for (int i = static_cast<int>(threadIdx.x);
-       i < memory.Taps(0) - memory.AllSums(); i += kTileThreads) {
-    memory.AllSums()[i] = 0;
-  }
   __syncthreads();
   FetchTaps(op, places[0], memory.Taps(0));
   WaitForEarlier();
-  if (work.fours) {
-    TileFetch<4>(op, places[0], memory, 0).AskForAll();
-  } else {
-    TileFetch<1>(op, places[0], memory, 0).AskForAll();
+  FetchTile(op, work, places[0], memory, 0);
+  CommitFloats();
+  FetchTile(op, work, places[1], memory, 1);
+  for (int i = static_cast<int>(threadIdx.x);
+       i < memory.Taps(0) - memory.AllSums(); i += kTileThreads) {
+    memory.AllSums()[i] = 0;
   }
   Taps taps;
   float tail[kMoves] = {};
@@ -122,7 +132,11 @@ __global__ void __launch_bounds__(kTileThreads, 1)
     const Place& next = places[(step + 1) % kPlaces];
     const int buffer = step % 2;
     CommitFloats();
-    WaitForFloats<0>();
+    if (step == 0) {
+      WaitForFloats<1>();  // the second tile's are on their way too
+    } else {
+      WaitForFloats<0>();
+    }
     __syncthreads();
     // Through the time in which the tile is made and walked.
     if (next.exists && next.first()) {
@@ -139,12 +153,8 @@ __global__ void __launch_bounds__(kTileThreads, 1)
       KeepRings(op, place, memory, buffer);
       FinishChunk(op, place, memory, taps, buffer);
     }
-    TileFetch<4> fetch(op, next, memory, 1 - buffer);
-    if (!work.fours) {
-      TileFetch<1>(op, next, memory, 1 - buffer).AskForAll();
-      fetch.rows = 0;
-    }
-    WalkTile(op, place, memory, taps, fetch, buffer);
+    if (step > 0) FetchTile(op, work, next, memory, 1 - buffer);
+    WalkTile(op, place, memory, taps, buffer);
 #pragma unroll
     for (int i = 0; i < kMoves; ++i) tail[i] = 0;
     if (!place.last()) LoadTail(place, memory, buffer, tail);

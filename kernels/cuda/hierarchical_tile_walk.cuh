@@ -128,12 +128,10 @@ struct TileWindow {
 };
 
 // Outputs kSeen and those after it. kWhole: all are the chunk's, but the first
-// of a run that begins with the chunk. Copies of the next tile's inputs are
-// asked for one by one: many at once would wait for each other.
+// of a run that begins with the chunk.
 template <bool kWhole, int kSeen>
 __device__ __forceinline__ void WalkRunFrom(const Taps& taps,
                                             const TileRun& run,
-                                            const TileFetch<4>& fetch,
                                             TileWindow* window) {
   if constexpr (kSeen < kTileRun) {
     constexpr int kNow = (kSeen + kGroup - 1) % kGroup;
@@ -147,10 +145,7 @@ __device__ __forceinline__ void WalkRunFrom(const Taps& taps,
         (kSeen >= run.from && (kWhole || kSeen < run.stop))) {
       __stcs(run.c + kSeen * run.width, sum);
     }
-    if constexpr (kSeen % 2 == 1 && kSeen / 2 < TileFetch<4>::kCopies) {
-      fetch.Ask(kSeen / 2);
-    }
-    WalkRunFrom<kWhole, kSeen + 1>(taps, run, fetch, window);
+    WalkRunFrom<kWhole, kSeen + 1>(taps, run, window);
   }
 }
 
@@ -173,9 +168,7 @@ __device__ __forceinline__ float SumAbove(const Place& place,
 __device__ __forceinline__ void WalkTile(const HierarchicalConvolution& op,
                                          const Place& place,
                                          const TileMemory& memory,
-                                         const Taps& taps,
-                                         const TileFetch<4>& fetch,
-                                         int buffer) {
+                                         const Taps& taps, int buffer) {
   const int own = static_cast<int>(threadIdx.x) % kTileChannels;
   const int run = static_cast<int>(threadIdx.x) / kTileChannels;
   const int channel = place.channel + own;
@@ -184,10 +177,7 @@ __device__ __forceinline__ void WalkTile(const HierarchicalConvolution& op,
   const int64_t seen = place.begin + run * kTileRun;
   const int64_t first = place.position + 1 - seen;
   const int64_t stop = channel < op.width ? place.end() + 1 - seen : 0;
-  if (__all_sync(kWholeWarp, first >= kTileRun || stop <= 0)) {
-    fetch.AskForAll();
-    return;
-  }
+  if (__all_sync(kWholeWarp, first >= kTileRun || stop <= 0)) return;
   const float above = SumAbove(place, memory, own, run);
   const float* const four = memory.Sums(kFirstCoarse, own) + 2 * run;
   const TileRun own_run = {
@@ -202,9 +192,9 @@ __device__ __forceinline__ void WalkTile(const HierarchicalConvolution& op,
       .stop = static_cast<int>(min(stop, int64_t{kTileRun}))};
   TileWindow window(own_run);
   if (__all_sync(kWholeWarp, first <= 1 && stop >= kTileRun)) {
-    WalkRunFrom<true, 0>(taps, own_run, fetch, &window);
+    WalkRunFrom<true, 0>(taps, own_run, &window);
   } else {
-    WalkRunFrom<false, 0>(taps, own_run, fetch, &window);
+    WalkRunFrom<false, 0>(taps, own_run, &window);
   }
 }
 
