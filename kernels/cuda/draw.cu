@@ -198,8 +198,12 @@ __device__ void RestoreLogits(const DrawRule& rule, const DrawRows& op,
   }
 }
 
-template <bool kClusters>
-__global__ void __launch_bounds__(kDrawThreads)
+// A multiprocessor has room for kBlocks blocks at least. With four, 62 clusters
+// fit an H100 at once, and those of 64 rows would take two turns; with six,
+// what goes to local memory costs one row 3 us.
+constexpr int kFewRows = 48;
+template <bool kClusters, int kBlocks>
+__global__ void __launch_bounds__(kDrawThreads, kBlocks)
     DrawTokens(const __grid_constant__ DrawRows op, float quantum) {
   using T = Team<kClusters>;
   __shared__ DrawShared shared;
@@ -230,8 +234,9 @@ cudaError_t LaunchDraw(const DrawRows& op, int32_t max_rows, bool clusters,
   int bits = 0;
   while ((int64_t{1} << bits) < op.vocab) ++bits;
   const float quantum = std::ldexp(1.0f, 62 - bits);
-  return clusters ? Launch(shape, DrawTokens<true>, op, quantum)
-                  : Launch(shape, DrawTokens<false>, op, quantum);
+  if (!clusters) return Launch(shape, DrawTokens<false, 4>, op, quantum);
+  return max_rows <= kFewRows ? Launch(shape, DrawTokens<true, 4>, op, quantum)
+                              : Launch(shape, DrawTokens<true, 6>, op, quantum);
 }
 
 }  // namespace chela::cuda
