@@ -157,19 +157,28 @@ __device__ __forceinline__ void RunBatch(const Work& work,
   }
 }
 
+constexpr int kPartsOfGroup = kGroup / kPartChannels;
+// Parts whose thread blocks run side by side, with all chunks: rows are moved
+// in pieces of 512 bytes, and spectra stay in the second-level cache.
+constexpr int kPartsTogether = 16;
+
 template <bool kWide>
 __global__ void __launch_bounds__(kPartThreads, 1)
     ChunkBlocks(const __grid_constant__ ExplicitConvolution op,
-                const __grid_constant__ ExplicitView view,
-                const Chunk* chunks) {
+                const __grid_constant__ ExplicitView view, const Chunk* chunks,
+                int count) {
   extern __shared__ float4 shared[];
   WaitForEarlier();
-  const Chunk chunk = chunks[blockIdx.x];
-  constexpr int kPartsOfGroup = kGroup / kPartChannels;
-  const int group = static_cast<int>(blockIdx.y) / kPartsOfGroup;
+  const int block = static_cast<int>(blockIdx.x);
+  const int first_part = block / (kPartsTogether * count) * kPartsTogether;
+  const int together =
+      min(kPartsTogether, view.groups * kPartsOfGroup - first_part);
+  const int within = block - first_part * count;
+  const int part = first_part + within % together;
+  const Chunk chunk = chunks[within / together];
+  const int group = part / kPartsOfGroup;
   const GroupState state = StateOf(op, view, chunk.slot, group);
-  const int first =
-      static_cast<int>(blockIdx.y) % kPartsOfGroup * kPartChannels;
+  const int first = part % kPartsOfGroup * kPartChannels;
   if (first >= state.channels) return;
   const BlockPlan plan = PlanOf(view, chunk, state.origin);
   const Work work = WorkOf(op, view, state, chunk, first);
@@ -196,17 +205,15 @@ cudaError_t LaunchBlocks(const ExplicitConvolution& op,
                          const ExplicitView& view, const Chunk* chunks,
                          int32_t count, cudaStream_t stream) {
   LaunchShape shape;
-  shape.grid =
-      dim3(static_cast<unsigned>(count),
-           static_cast<unsigned>(view.groups * kGroup / kPartChannels));
+  shape.grid = dim3(static_cast<unsigned>(view.groups * kPartsOfGroup * count));
   shape.block = dim3(kPartThreads);
   shape.shared_bytes = sizeof(PartMemory);
   shape.stream = stream;
   const bool wide = view.width % kPartChannels == 0 &&
                     op.state.slot_stride % 4 == 0 && Aligned(op.a) &&
                     Aligned(op.skip) && Aligned(op.c) && Aligned(op.state.data);
-  return wide ? Launch(shape, ChunkBlocks<true>, op, view, chunks)
-              : Launch(shape, ChunkBlocks<false>, op, view, chunks);
+  return wide ? Launch(shape, ChunkBlocks<true>, op, view, chunks, count)
+              : Launch(shape, ChunkBlocks<false>, op, view, chunks, count);
 }
 
 }  // namespace chela::cuda
