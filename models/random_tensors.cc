@@ -1,7 +1,10 @@
 #include "models/random_tensors.h"
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -10,6 +13,9 @@
 
 namespace chela {
 namespace {
+
+// A thread is started for so many values at least (about 1 ms of work).
+constexpr int64_t kThreadElements = int64_t{1} << 18;
 
 uint64_t SplitMix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
@@ -36,24 +42,38 @@ std::vector<float> Decays(int64_t heads) {
 
 }  // namespace
 
-std::vector<float> RandomTensors::Uniform(const TensorSpec& spec,
-                                          double variance) const {
+void RandomTensors::Uniform(const TensorSpec& spec, double variance,
+                            float* values) const {
   // Uniform on [-a, a) has variance a^2 / 3; the draw is a 32-bit integer.
   const float scale = static_cast<float>(std::sqrt(3 * variance) * 0x1p-31);
   const uint64_t start = NameSeed(spec.name, seed_);
-  std::vector<float> values(static_cast<size_t>(spec.elements()));
-  for (size_t i = 0; i < values.size(); ++i) {
-    const uint64_t bits = SplitMix(start + i * 0x9e3779b97f4a7c15);
-    values[i] = static_cast<float>(static_cast<int32_t>(bits >> 32)) * scale;
+  const auto fill = [=](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const uint64_t bits =
+          SplitMix(start + static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15);
+      values[i] = static_cast<float>(static_cast<int32_t>(bits >> 32)) * scale;
+    }
+  };
+  const int64_t count = spec.elements();
+  const int64_t parts =
+      std::clamp<int64_t>(count / kThreadElements, 1,
+                          std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::thread> threads;
+  for (int64_t part = 1; part < parts; ++part) {
+    threads.emplace_back(fill, count * part / parts,
+                         count * (part + 1) / parts);
   }
-  return values;
+  fill(0, count / parts);
+  for (std::thread& thread : threads) thread.join();
 }
 
 absl::StatusOr<std::vector<float>> RandomTensors::Vector(
     const TensorSpec& spec) {
   if (spec.decay) return Decays(spec.shape[0]);
   if (spec.shape.size() > 1) {
-    return Uniform(spec, 1.0 / static_cast<double>(spec.shape.back()));
+    std::vector<float> values(static_cast<size_t>(spec.elements()));
+    Uniform(spec, 1.0 / static_cast<double>(spec.shape.back()), values.data());
+    return values;
   }
   const bool zero = absl::EndsWith(spec.name, "bias");
   return std::vector<float>(static_cast<size_t>(spec.elements()),
@@ -62,8 +82,10 @@ absl::StatusOr<std::vector<float>> RandomTensors::Vector(
 
 absl::StatusOr<HostMatrix> RandomTensors::Matrix(const TensorSpec& spec) {
   HostMatrix matrix;
-  matrix.storage = Uniform(spec, 1.0 / static_cast<double>(spec.shape[1]));
-  matrix.part = {matrix.storage.data(), DType::kF32, spec.shape[0]};
+  matrix.storage = std::make_unique_for_overwrite<float[]>(
+      static_cast<size_t>(spec.elements()));
+  Uniform(spec, 1.0 / static_cast<double>(spec.shape[1]), matrix.storage.get());
+  matrix.part = {matrix.storage.get(), DType::kF32, spec.shape[0]};
   return matrix;
 }
 

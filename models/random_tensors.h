@@ -12,10 +12,10 @@
 namespace chela {
 
 // Tensors of an initialised model, made when they are asked for: one matrix
-// exists at a time. A tensor's values depend on `seed` and its name only.
-// Matrices are uniform with variance 1 / inputs, convolutions with variance
-// 1 / taps, norm weights and scales 1, biases 0, decays 1 - 2^-(5+2h) for head
-// h and 1 for the last.
+// exists at a time, filled by all cores. A tensor's values depend on `seed` and
+// its name only. Matrices are uniform with variance 1 / inputs, convolutions
+// with variance 1 / taps, norm weights and scales 1, biases 0, decays 1 -
+// 2^-(5+2h) for head h and 1 for the last.
 class RandomTensors final : public TensorSource {
  public:
   explicit RandomTensors(uint64_t seed) : seed_(seed) {}
@@ -27,7 +27,8 @@ class RandomTensors final : public TensorSource {
   std::string Fingerprint(const ModelConfig& config) const;
 
  private:
-  std::vector<float> Uniform(const TensorSpec& spec, double variance) const;
+  void Uniform(const TensorSpec& spec, double variance, float* values) const;
+
   uint64_t seed_;
 };
 

@@ -1,6 +1,7 @@
 #ifndef CHELA_MODELS_TENSOR_SOURCE_H_
 #define CHELA_MODELS_TENSOR_SOURCE_H_
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@ namespace chela {
 // Host rows of one matrix, and their memory where the source had to make them.
 struct HostMatrix {
   MatrixPart part;
-  std::vector<float> storage;  // empty if `part` points into the source
+  std::unique_ptr<float[]> storage;  // none if `part` points into the source
 };
 
 // Where a WeightsBuilder gets tensors from: checked values of exactly the

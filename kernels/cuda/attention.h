@@ -1,6 +1,7 @@
 #ifndef CHELA_KERNELS_CUDA_ATTENTION_H_
 #define CHELA_KERNELS_CUDA_ATTENTION_H_
 
+#include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -20,37 +21,52 @@ namespace chela::cuda {
 // tiles in an order that the width alone decides.
 cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         int32_t processors, bool clusters, bool overlap,
-                         cudaStream_t stream);
+                         bool clusters, bool overlap, cudaStream_t stream);
 
 // The same with replay (kernels/attention_replay.h): one read of each state,
-// and a write where a period ends. In the sums group g adds entries g and g +
-// 16 of the ring after its keys.
+// and a write where a period ends. The sums add the entries of the ring after
+// the keys, one after the other.
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         int32_t processors, bool clusters, bool overlap,
-                         cudaStream_t stream);
+                         bool clusters, bool overlap, cudaStream_t stream);
 // Before a chunk with replay: adds the ring to the state and empties it.
 cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
                              cudaStream_t stream);
 
-// Chunks: up to 64 keys a head in blocks of 64 tokens (attention_blocks.cu),
+// Chunks: up to 64 keys a head in groups of 256 tokens (attention_blocks.cu),
 // wider heads token after token.
-//
 inline constexpr int32_t kBlockKeys = 64;  // of a head at most
 
-// Working memory of the blocks; not needed by wider heads.
+// Working memory of the blocks; not needed by wider heads. A head's tokens
+// stand together, those of a chunk's first group and of its later ones from
+// places of their own (PlaceOf), so that each can fill its last row tile of 16.
+// Two halves (tensor_half.cuh) stand for a float.
 struct ChunkScratch {
-  float* queries = nullptr;  // [rows of the step, heads, 64]: phi(q)
-  float* keys = nullptr;     // likewise, phi(k)
+  int64_t rows = 0;           // places of a head
+  __half* queries = nullptr;  // [heads, rows / 16] row tiles of 4 fragments
+  // [heads, rows, 2, 64]: decayed phi(k), high and low (WriteKeys).
+  __half* keys = nullptr;
+  // [heads, rows / 16] row tiles of 16 fragments: decayed phi(q) . phi(k) with
+  // the tokens of the group; those after the row tile are not there.
+  __half* scores = nullptr;
+  float4* scales = nullptr;  // [heads, rows], see WriteRows
   float* states = nullptr;   // [groups of the step, heads, key_dim, value_dim]
 };
+// Places of a head for the chunks of a step.
+int64_t ScratchRows(int64_t rows, const ChunkList& chunks);
 bool InBlocks(const LinearAttention& op);
 cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, bool clusters,
                          cudaStream_t stream);
-// The blocks alone: o before its norm and gate, and the states.
+// Whether LaunchBlocks norms and gates too: where a head's columns fit a
+// cluster.
+bool GatesInBlocks(const LinearAttention& op, bool clusters);
+// Outputs (before norm and gate if not GatesInBlocks) and states.
 cudaError_t LaunchBlocks(const LinearAttention& op, const ChunkScratch& scratch,
+                         const ChunkList& chunks, bool clusters,
+                         cudaStream_t stream);
+// Its first part: fills queries, keys, scores and scales.
+cudaError_t LaunchScores(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, cudaStream_t stream);
 
 // out[row] = table[token of row] * multiplier; `tokens` in device memory.

@@ -162,7 +162,8 @@ cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
   shape.stream = stream;
   cudaError_t error = cudaSuccess;
   if (InBlocks(op)) {
-    error = LaunchBlocks(op, scratch, chunks, stream);
+    error = LaunchBlocks(op, scratch, chunks, clusters, stream);
+    if (GatesInBlocks(op, clusters)) return error;
   } else {
     shape.grid =
         dim3(static_cast<unsigned>(op.heads * ValueTiles(op.value_dim)),

@@ -94,6 +94,24 @@ __device__ __forceinline__ void Advance(StateTile& tile, float decay,
   }
 }
 
+__device__ __forceinline__ void Scale(float scale, StateTile& tile) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) tile.s[i][j] *= scale;
+  }
+}
+
+// S += k w^T for a thread's part.
+__device__ __forceinline__ void AddOuter(const float (&k)[4],
+                                         const float (&w)[4], StateTile& tile) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) tile.s[i][j] = fmaf(k[i], w[j], tile.s[i][j]);
+  }
+}
+
 // x^n to float32's last bit.
 __device__ __forceinline__ float Power(float x, int n) {
   double power = 1;
@@ -120,6 +138,26 @@ __device__ __forceinline__ float2 QueryAndKey(const LinearAttention& op,
   const float q = fmaf(scales.q_scale, zz, scales.q_bias);
   const float k = fmaf(scales.k_scale, zz, scales.k_bias);
   return make_float2(Feature(op.feature_map, q), Feature(op.feature_map, k));
+}
+
+// Silu without a branch, for threads that have many values at once; as exact
+// down to 2^-125 of x, and never below that.
+__device__ __forceinline__ float SiluOfMany(float x) {
+  constexpr float kLog2E = 0x1.715476p+0f;
+  constexpr float kLog2ERest = 0x1.4ae0cp-26f;
+  constexpr float kLn2 = 0x1.62e43p-1f;
+  const float bounded = fminf(fmaxf(x, -86.6f), 126.0f);
+  // e^-x = 2^power (1 + ln 2 rest), the rest being what `power` is off by.
+  const float power = -kLog2E * bounded;
+  const float rest = fmaf(bounded, -kLog2ERest, fmaf(bounded, -kLog2E, -power));
+  float exponential;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(exponential) : "f"(power));
+  exponential = fmaf(exponential, kLn2 * rest, exponential);
+  const float divisor = 1.0f + exponential;
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(divisor));
+  const float quotient = inverse * x;
+  return fmaf(inverse, fmaf(-divisor, quotient, x), quotient);
 }
 
 // The sum of the squares of 64 columns, by one warp; missing columns are 0.

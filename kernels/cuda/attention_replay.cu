@@ -1,254 +1,250 @@
 // Decode rows of the linear attention with replay (kernels/attention_replay.h).
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_ring.cuh"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/attention_rows.cuh"
 
 namespace chela::cuda {
 namespace {
 
-namespace cg = cooperative_groups;
-
-// What a block knows of its head, row and tiles once the inputs are there.
-struct Walk {
-  const LinearAttention& op;
-  const Ring& ring;
-  const TileShared& memory;
-  const Scores& scores;
-  EntryTile* entries;
-  float* state;
-  const float* value;  // raw sums of the token
-  int rank;
-  int cluster_size;
-  int own_tiles;
-  bool fresh;
+// The entries of a ring that a block shares, the token's last: keys and values
+// of a panel.
+struct Entries {
+  static __host__ __device__ int Floats(int period) {
+    return period * (kTileKeys + kPanelColumns) + 2 * kMaxReplay + 4;
+  }
+  __device__ Entries(float* memory, int period)
+      : k(memory),
+        w(k + period * kTileKeys),
+        powers(w + period * kPanelColumns),
+        scores(powers + kMaxReplay + 4) {}
+  __device__ __forceinline__ float4 Keys(int s, int group) const {
+    return reinterpret_cast<const float4*>(k + s * kTileKeys)[group];
+  }
+  __device__ __forceinline__ float4 Values(int s, int lane) const {
+    return reinterpret_cast<const float4*>(w + s * kPanelColumns)[lane];
+  }
+  float* k;       // [period, 64]
+  float* w;       // [period, 128]
+  float* powers;  // [33]: decay^0 ..
+  float* scores;  // [32]: decay^(n-s) (q . k_s)
 };
 
-// The outputs of a block's tiles before norm and gate, one tile after the
-// other. `tile` and `w` are the first one's. kFlush: the token ends a period; a
-// code of its own, since what it needs besides would leave the others no
-// registers for the next tile.
-template <bool kClusters, bool kAhead, bool kFlush>
-__device__ __forceinline__ void WalkTiles(
-    const Walk& walk, float (&parts)[2][kKeyGroups][kTileColumns],
-    TileShape shape, StateTile tile, float (&w)[4]) {
-  const LinearAttention& op = walk.op;
-  const int thread = static_cast<int>(threadIdx.x);
-  const int g = thread / (kTileColumns / 4);
-  const int c = thread % (kTileColumns / 4);
-  const int tiles = ValueTiles(op.value_dim);
-  const float scale = walk.scores.powers[walk.ring.entries + 1];
-  for (int own = 0; own < walk.own_tiles; ++own) {
-    const int tile_index = own * walk.cluster_size + walk.rank;
-    if (tile_index >= tiles) break;
-    const int next_column =
-        (tile_index + walk.cluster_size) * kTileColumns + 4 * c;
-    const bool more = tile_index + walk.cluster_size < tiles;
-    float next_w[4] = {};
-    StateTile next = {};
-    if (kAhead && more) {
-      TileShape there = shape;
-      there.first_key = 4 * g;
-      there.first_column = next_column;
-      if (!walk.fresh) next = there.Load(walk.state);
-      LoadEntry(op, walk.ring, walk.value, g, next_column, next_w);
+// S is read; where a period ends it becomes
+// decay^(n+1) S + sum_s decay^(n-s) k_s w_s^T (AttendRows).
+class ReplayUpdate {
+ public:
+  static constexpr int kBlocks = 5;  // of a multiprocessor: their memory fits
+  static __host__ __device__ int Floats(const LinearAttention& op) {
+    return Entries::Floats(op.replay.period);
+  }
+
+  __device__ __forceinline__ explicit ReplayUpdate(const PanelWork& work)
+      : work_(work),
+        op_(work.op),
+        memory_(work.memory),
+        entries_(memory_.own, op_.replay.period),
+        ring_(op_, work.state.slot, work.state.position, work.at.head),
+        aligned_(op_.key_dim % 4 == 0 && op_.value_dim % 4 == 0 &&
+                 op_.replay.ring.slot_stride % 4 == 0 &&
+                 reinterpret_cast<uintptr_t>(op_.replay.ring.data) % 16 == 0) {
+    CopyKeys(0);
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread <= ring_.entries + 1) {
+      entries_.powers[thread] = Power(work.Decay(), thread);
     }
-    const bool second = walk.ring.entries >= kKeyGroups;
-    float second_w[4];
-    const auto load_second = [&] {
-      LoadEntry(op, walk.ring, walk.value, g + kKeyGroups, shape.first_column,
-                second_w);
-      FinishEntry(walk.ring, g + kKeyGroups, second_w);
-    };
-    FinishEntry(walk.ring, g, w);
-    if constexpr (kFlush) {
-      // The barrier at the end of the tile before is past its last use.
-      walk.entries->w[g][c] = make_float4(w[0], w[1], w[2], w[3]);
-      if (second) {
-        load_second();
-        walk.entries->w[g + kKeyGroups][c] =
-            make_float4(second_w[0], second_w[1], second_w[2], second_w[3]);
-      }
+  }
+
+  // The values of a panel.
+  __device__ __forceinline__ void Ask(int column) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int mine = column + 4 * lane;
+#pragma unroll 1
+    for (int s = static_cast<int>(threadIdx.x) / 32; s < ring_.entries;
+         s += kPanelThreads / 32) {
+      CopyEntry(
+          reinterpret_cast<float4*>(entries_.w + s * kPanelColumns) + lane,
+          ring_.values + s * op_.value_dim + mine, op_.value_dim - mine);
     }
-    float sums[4] = {};
-    for (int first = 0; first < op.key_dim; first += kTileKeys) {
-      shape.first_key = first + 4 * g;
-      if (first > 0 || (!kAhead && own > 0)) {
-        tile = walk.fresh ? StateTile{} : shape.Load(walk.state);
-      }
-      if constexpr (kFlush) {
-        if (first > 0) __syncthreads();  // the last keys were read
-        if (own == 0 || op.key_dim > kTileKeys) {
-          ShareKeys(op, walk.ring, walk.memory, walk.scores, first,
-                    *walk.entries);
-        }
-        __syncthreads();
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const bool in = shape.first_key + i < op.key_dim;
-        const float q = in ? walk.memory.q[shape.first_key + i] : 0.0f;
-#pragma unroll
-        for (int j = 0; j < 4; ++j) sums[j] = fmaf(q, tile.s[i][j], sums[j]);
-      }
-      if constexpr (kFlush) {
-        AddEntries(*walk.entries, walk.ring.entries + 1, scale, g, c, tile);
-        shape.Store(tile, walk.state);
-      }
+  }
+  // The keys of a panel that is not the first, which only a period's end needs
+  // here.
+  __device__ __forceinline__ void AskKeys(int first) const {
+    if (!ring_.flush) return;
+    __syncthreads();  // the last ones were read
+    CopyKeys(first);
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread < kTileKeys) {
+      entries_.k[ring_.entries * kTileKeys + thread] =
+          memory_.k[first + thread];
     }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sums[j] *= scale;
-    AddEntry(op, walk.ring, walk.scores, g, shape.first_column, w, sums);
-    if (second) {
-      if (!kFlush) load_second();
-      AddEntry(op, walk.ring, walk.scores, g + kKeyGroups, shape.first_column,
-               second_w, sums);
-    }
-    // Two buffers: a warp that is a tile ahead writes into the other one.
-    float(&sums_of)[kKeyGroups][kTileColumns] = parts[own % 2];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sums_of[g][4 * c + j] = sums[j];
+    WaitForCopies();
     __syncthreads();
-    if (thread < 32) {
-      FinishTile<kClusters>(sums_of, own, tile_index, walk.cluster_size,
-                            walk.memory);
+  }
+  __device__ __forceinline__ void TakeKey(int key, float k) const {
+    if (key < kTileKeys) entries_.k[ring_.entries * kTileKeys + key] = k;
+    if (FirstBlock() && !ring_.flush && key < op_.key_dim) {
+      ring_.keys[ring_.entries * op_.key_dim + key] = k;
     }
-    shape.first_column = next_column;
-    if (kAhead) {
-      tile = next;
+  }
+  __device__ __forceinline__ void TakeValue(int first, float w) const {
+    const int thread = static_cast<int>(threadIdx.x);
+    entries_.w[ring_.entries * kPanelColumns + thread] = w;
+    if (!ring_.flush && first + thread < op_.value_dim) {
+      ring_.values[ring_.entries * op_.value_dim + first + thread] = w;
+    }
+  }
+
+  // The scores of the entries, each by a warp: lane by lane, then as a tree.
+  __device__ __forceinline__ void Prepare() const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int s = static_cast<int>(threadIdx.x) / 32; s <= ring_.entries;
+         s += kPanelThreads / 32) {
+      float sum = 0;
+      for (int i = lane; i < op_.key_dim; i += 32) {
+        sum = fmaf(memory_.q[i], Key(s, i), sum);
+      }
+      sum = WarpSum(sum);
+      if (lane == 0) {
+        entries_.scores[s] = entries_.powers[ring_.entries - s] * sum;
+      }
+    }
+  }
+
+  __device__ __forceinline__ void Walk(int first, int column) const {
+    if (ring_.flush) {
+      WalkEnd(first, column);
+      return;
+    }
 #pragma unroll
-      for (int j = 0; j < 4; ++j) w[j] = next_w[j];
-    } else if (more) {
-      LoadEntry(op, walk.ring, walk.value, g, next_column, w);
+    for (int i = 0; i < kThreadGroups; ++i) {
+      float sums[4];
+      AddState(memory_.Tile(i), first, i, sums);
+      memory_.PutSums(i, sums);
     }
   }
-}
 
-// As DecodeAttention: a cluster of blocks owns one head of one row, a block the
-// tiles rank, rank + cluster_size .. of its columns, thread (g, c) keys 4 g ..
-// and columns 4 c ..; and entries g and g + 16 of the ring.
-template <bool kClusters, bool kAhead>
-__global__ void __launch_bounds__(kTileThreads, 3)
-    ReplayAttention(const __grid_constant__ LinearAttention op,
-                    const __grid_constant__ RoundedOut copy,
-                    const __grid_constant__ DecodeRows rows, int cluster_size) {
-  extern __shared__ float dynamic[];
-  __shared__ float parts[2][kKeyGroups][kTileColumns];
-  __shared__ Scores scores;
-  __shared__ EntryTile entries;
-  const int tiles = ValueTiles(op.value_dim);
-  const int own_tiles = (tiles + cluster_size - 1) / cluster_size;
-  const TileShared memory(dynamic, op.key_dim, own_tiles);
-  const int head = static_cast<int>(blockIdx.x) / cluster_size;
-  const int rank = static_cast<int>(blockIdx.x) % cluster_size;
-  const int index = static_cast<int>(blockIdx.y);
-  const int thread = static_cast<int>(threadIdx.x);
-  const int g = thread / (kTileColumns / 4);
-  const int c = thread % (kTileColumns / 4);
-
-  LetLaterStart();
-  // The whole cluster; the number of rows is from before the step's first
-  // kernel.
-  if (index >= *rows.count) {
-    WaitForEarlier();
-    return;
-  }
-#if __CUDA_ARCH__ >= 900
-  if constexpr (kClusters) cg::this_cluster().barrier_arrive();
-#endif
-  const int64_t slot = rows.slots[index];
-  const bool fresh = rows.positions[index] == 0;
-  const Ring ring(op, slot, rows.positions[index], head);
-  TileShape shape;
-  shape.keys = op.key_dim;
-  shape.columns = op.value_dim;
-  shape.aligned = StateAligned(op);
-  shape.first_key = 4 * g;
-  shape.first_column = rank * kTileColumns + 4 * c;
-  float* const state = op.state.data + slot * op.state.slot_stride +
-                       int64_t{head} * op.key_dim * op.value_dim;
-  StateTile tile = {};
-  if (!fresh && rank < tiles) tile = shape.Load(state);
-  const float decay = op.decay == nullptr ? 1.0f : op.decay[head];
-  if (thread <= kMaxReplay) scores.powers[thread] = Power(decay, thread);
-  const int64_t row = rows.rows[index];
-  AttentionScales scales = {};
-  if (thread < op.key_dim) scales = LoadScales(op, head * op.key_dim + thread);
-  const int first_out = rank * kTileColumns + thread;
-  const bool outputs_first = thread < kTileColumns && first_out < op.value_dim;
-  const float first_weight =
-      outputs_first ? op.norm_weight[head * op.value_dim + first_out] : 0.0f;
-  const float* const value =
-      op.value.data + row * op.value.stride + int64_t{head} * op.value_dim;
-  const float* const reset =
-      op.reset.data + row * op.reset.stride + int64_t{head} * op.value_dim;
-
-  WaitForEarlier();
-#if __CUDA_ARCH__ >= 900
-  // All its blocks have begun, so their memory may be written.
-  if constexpr (kClusters) cg::this_cluster().barrier_wait();
-#endif
-  float w[4];
-  LoadEntry(op, ring, value, g, shape.first_column, w);
-  const float first_reset = outputs_first ? __ldcg(reset + first_out) : 0.0f;
-  for (int i = thread; i < op.key_dim; i += kTileThreads) {
-    const int key = head * op.key_dim + i;
-    const float shared = __ldcg(op.shared.data + row * op.shared.stride + key);
-    const float2 both =
-        QueryAndKey(op, shared, i == thread ? scales : LoadScales(op, key));
-    memory.q[i] = both.x;
-    memory.k[i] = both.y;
-    if (rank == 0 && !ring.flush) {
-      ring.keys[ring.entries * op.key_dim + i] = both.y;
+  // The entries after S's part.
+  __device__ __forceinline__ void Finish(int column, float& low,
+                                         float& high) const {
+    const float scale = entries_.powers[ring_.entries + 1];
+    low *= scale;
+    high *= scale;
+#pragma unroll 4
+    for (int s = 0; s <= ring_.entries; ++s) {
+      const float score = entries_.scores[s];
+      const float* const w = entries_.w + s * kPanelColumns + column;
+      low = fmaf(score, w[0], low);
+      high = fmaf(score, w[32], high);
     }
   }
-  __syncthreads();
-  MakeScores(op, ring, memory, scores);
-  __syncthreads();
-  const Walk walk = {op,    ring, memory,       scores,    &entries, state,
-                     value, rank, cluster_size, own_tiles, fresh};
-  if (ring.flush) {
-    WalkTiles<kClusters, false, true>(walk, parts, shape, tile, w);
-  } else {
-    WalkTiles<kClusters, kAhead, false>(walk, parts, shape, tile, w);
-  }
-#if __CUDA_ARCH__ >= 900
-  if constexpr (kClusters) cg::this_cluster().sync();
-#endif
-  if constexpr (!kClusters) __syncthreads();
+
   // Every block of the head has read the count.
-  if (rank == 0 && thread == 0) {
-    *ring.count = ring.flush ? 0.0f : static_cast<float>(ring.entries + 1);
+  __device__ __forceinline__ void End() const {
+    if (!FirstBlock() || threadIdx.x != 0) return;
+    *ring_.count = ring_.flush ? 0.0f : static_cast<float>(ring_.entries + 1);
   }
-  GateTiles(op, copy, memory,
-            {.row = row,
-             .head = head,
-             .rank = rank,
-             .cluster_size = cluster_size,
-             .reset = reset,
-             .first_reset = first_reset,
-             .first_weight = first_weight});
-}
 
-template <bool kAhead>
-cudaError_t LaunchOf(const LinearAttention& op, const RoundedOut& copy,
-                     const DecodeRows& rows, const LaunchShape& shape) {
-  return shape.cluster > 1
-             ? Launch(shape, ReplayAttention<true, kAhead>, op, copy, rows,
-                      shape.cluster)
-             : Launch(shape, ReplayAttention<false, kAhead>, op, copy, rows, 1);
-}
+ private:
+  __device__ __forceinline__ bool FirstBlock() const {
+    return work_.at.rank == 0;
+  }
+  __device__ __forceinline__ static int FirstKey() {
+    return static_cast<int>(threadIdx.x) / 32 * kThreadKeys;
+  }
+  __device__ __forceinline__ float Key(int s, int key) const {
+    if (key < kTileKeys) return entries_.k[s * kTileKeys + key];
+    return s == ring_.entries ? memory_.k[key]
+                              : __ldcg(ring_.keys + s * op_.key_dim + key);
+  }
+
+  __device__ __forceinline__ void CopyEntry(float4* to, const float* from,
+                                            int count) const {
+    if (aligned_) {
+      CopyFour(to, from, count > 0, ring_.keys);
+    } else {
+      CopySome(to, from, count, ring_.keys);
+    }
+  }
+  __device__ __forceinline__ void CopyKeys(int first) const {
+    constexpr int kFours = kTileKeys / 4;
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < ring_.entries * kFours;
+         i += kPanelThreads) {
+      const int key = first + i % kFours * 4;
+      CopyEntry(reinterpret_cast<float4*>(entries_.k) + i,
+                ring_.keys + i / kFours * op_.key_dim + key, op_.key_dim - key);
+    }
+  }
+
+  // The sums of group i with S^T q added.
+  __device__ __forceinline__ void AddState(const StateTile& tile, int first,
+                                           int i, float (&sums)[4]) const {
+    float q[4];
+    Unpack(reinterpret_cast<const float4*>(
+               memory_.q)[(first + FirstKey()) / 4 + i],
+           q);
+    sums[0] = sums[1] = sums[2] = sums[3] = 0.0f;
+    if (first > 0) memory_.LoadSums(i, sums);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int l = 0; l < 4; ++l) sums[l] = fmaf(q[j], tile.s[j][l], sums[l]);
+    }
+  }
+
+  // Adds the entries to two groups at a time.
+  __device__ __forceinline__ void WalkEnd(int first, int column) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const float scale = entries_.powers[ring_.entries + 1];
+#pragma unroll
+    for (int pair = 0; pair < kThreadGroups; pair += 2) {
+      StateTile tiles[2];
+      float sums[2][4];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        tiles[i] = memory_.Tile(pair + i);
+        AddState(tiles[i], first, pair + i, sums[i]);
+        Scale(scale, tiles[i]);
+      }
+#pragma unroll 1
+      for (int s = 0; s <= ring_.entries; ++s) {
+        float w[4];
+        Unpack(entries_.Values(s, lane), w);
+        const float power = entries_.powers[ring_.entries - s];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) w[j] *= power;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float k[4];
+          Unpack(entries_.Keys(s, FirstKey() / 4 + pair + i), k);
+          AddOuter(k, w, tiles[i]);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        StoreGroup(work_, pair + i, tiles[i],
+                   first + FirstKey() + 4 * (pair + i), column + 4 * lane);
+        memory_.PutSums(pair + i, sums[i]);
+      }
+    }
+  }
+
+  const PanelWork& work_;
+  const LinearAttention& op_;
+  const PanelShared& memory_;
+  const Entries entries_;
+  const Ring ring_;
+  const bool aligned_;
+};
 
 }  // namespace
 
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         int32_t processors, bool clusters, bool overlap,
-                         cudaStream_t stream) {
-  const LaunchShape shape =
-      DecodeShape(op, max_rows, processors, clusters, overlap, stream);
-  return OwnTiles(op, shape.cluster) > 1
-             ? LaunchOf<true>(op, copy, rows, shape)
-             : LaunchOf<false>(op, copy, rows, shape);
+                         bool clusters, bool overlap, cudaStream_t stream) {
+  return LaunchRows<ReplayUpdate>(op, copy, rows, max_rows, clusters, overlap,
+                                  stream);
 }
 
 }  // namespace chela::cuda

@@ -12,27 +12,22 @@ __device__ __forceinline__ void AddRing(const LinearAttention& op,
                                         const Ring& ring, const float* powers,
                                         const TileShape& shape,
                                         StateTile& tile) {
-  const float scale = powers[ring.entries];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) tile.s[i][j] *= scale;
-  }
+  Scale(powers[ring.entries], tile);
 #pragma unroll 1
   for (int s = 0; s < ring.entries; ++s) {
     const float factor = powers[ring.entries - 1 - s];
     const float* const k = ring.keys + s * op.key_dim;
+    const float* const values = ring.values + s * op.value_dim;
+    float scaled[4];
     float w[4];
-    LoadValues(op, ring.values + s * op.value_dim, shape.first_column, w);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int key = shape.first_key + i;
-      const float scaled = key < op.key_dim ? factor * __ldcg(k + key) : 0.0f;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        tile.s[i][j] = fmaf(scaled, w[j], tile.s[i][j]);
-      }
+      const int column = shape.first_column + i;
+      scaled[i] = key < op.key_dim ? factor * __ldcg(k + key) : 0.0f;
+      w[i] = column < op.value_dim ? __ldcg(values + column) : 0.0f;
     }
+    AddOuter(scaled, w, tile);
   }
 }
 

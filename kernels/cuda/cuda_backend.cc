@@ -74,6 +74,10 @@ absl::Status CudaBackend::Open() {
       LargeProducts::Create();
   if (!large.ok()) return large.status();
   large_ = *std::move(large);
+  absl::StatusOr<DeviceBuffer> tickets =
+      DeviceBuffer::Allocate(sizeof(TileTickets));
+  if (!tickets.ok()) return tickets.status();
+  tickets_ = *std::move(tickets);
   return absl::OkStatus();
 }
 
@@ -208,8 +212,12 @@ absl::Status CudaBackend::RunStep(const StepRows& rows,
   const auto run = [&]() -> absl::Status {
     if (bucket_ == 1 && whole_steps_.Collects(program_)) collected_.emplace();
     absl::Status status = program.ops();
+    // A program may have no logits.
+    if (status.ok()) status = RunCollected();
     collected_.reset();
     if (status.ok()) status = Flush();
+    if (status.ok()) status = RunTiles();
+    tiles_.count = 0;
     return status;
   };
   // Decode steps whose every row has logits: all others are rare.

@@ -17,6 +17,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/collected_step.h"
 #include "kernels/cuda/device_buffer.h"
+#include "kernels/cuda/explicit_convolution.h"
 #include "kernels/cuda/large_products.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/rounded_copies.h"
@@ -83,6 +84,11 @@ class CudaBackend final : public Backend {
     if (collected_.has_value()) collected_->emplace_back(op);
     return collected_.has_value();
   }
+  // The tiles of an explicit convolution's decode rows wait for the end of the
+  // step, when all layers' run side by side: only the next step needs them.
+  absl::Status AddTiles(const ExplicitConvolution& op,
+                        const ExplicitView& view);
+  absl::Status RunTiles();
   // Runs what was put aside, at once or op by op.
   absl::Status RunCollected();
   // Rows that a grid is made for: the bucket of a graph, or the rows there are.
@@ -122,6 +128,8 @@ class CudaBackend final : public Backend {
   uint64_t program_ = 0;  // of the step
   std::optional<std::vector<StepOp>> collected_;
   std::unique_ptr<LargeProducts> large_;
+  DecodeTileLayers tiles_;  // of the step's layers so far
+  DeviceBuffer tickets_;    // of the tiles
   std::optional<ShortConvolution> waiting_short_;
   std::optional<Linear> waiting_linear_;
   int64_t growths_ = 0;            // of the memory below

@@ -110,6 +110,27 @@ cudaError_t RunBlocks(const ExplicitConvolution& op, const ExplicitView& view,
 
 }  // namespace
 
+absl::Status CudaBackend::AddTiles(const ExplicitConvolution& op,
+                                   const ExplicitView& view) {
+  const ExplicitView& first = tiles_.layers[0].view;
+  if (tiles_.count == kMostTileLayers ||
+      (tiles_.count > 0 &&
+       (first.ring != view.ring || first.width != view.width))) {
+    CHELA_RETURN_IF_ERROR(RunTiles());
+  }
+  tiles_.layers[tiles_.count++] = {view, op.state, op.layer};
+  // Outside of RunStep nobody says when the step is over.
+  return inputs_are_set_ ? absl::OkStatus() : RunTiles();
+}
+
+absl::Status CudaBackend::RunTiles() {
+  const cudaError_t error =
+      LaunchTiles(tiles_, step_.decode(), DecodeGridRows(), processors_,
+                  modern_, static_cast<TileTickets*>(tickets_.data()), stream_);
+  tiles_.count = 0;
+  return Check(error, "the tiles of explicit convolutions");
+}
+
 absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
   CHELA_RETURN_IF_ERROR(Validate(op));
   if (op.layer < 0) {
@@ -131,10 +152,7 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
     CHELA_RETURN_IF_ERROR(Check(LaunchEmit(op, view, *copy, step_.decode(),
                                            DecodeGridRows(), modern_, stream_),
                                 "an explicit convolution"));
-    CHELA_RETURN_IF_ERROR(
-        Check(LaunchTiles(op, view, step_.decode(), DecodeGridRows(),
-                          processors_, modern_, stream_),
-              "an explicit convolution's tiles"));
+    CHELA_RETURN_IF_ERROR(AddTiles(op, view));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
   if (view.ring <= kDirectTile) {

@@ -21,29 +21,34 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-float ReadFloat(const std::byte* from, DType dtype) {
-  if (dtype == DType::kF32) {
-    float value;
-    std::memcpy(&value, from, sizeof(value));
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, from, sizeof(bits));
+float Widen(float x, DType) { return x; }
+float Widen(uint16_t bits, DType dtype) {
   return dtype == DType::kBF16 ? FromBf16(bits) : FromF16(bits);
+}
+
+// The types are decided outside the loop, so that it can be vectorised.
+template <typename From>
+void ConvertFrom(const std::byte* from, DType from_type, int64_t count,
+                 DType to_type, std::byte* to) {
+  const auto each = [&](auto convert) {
+    for (int64_t i = 0; i < count; ++i) {
+      From stored;
+      std::memcpy(&stored, from + i * int64_t{sizeof(From)}, sizeof(From));
+      const auto x = convert(Widen(stored, from_type));
+      std::memcpy(to + i * int64_t{sizeof(x)}, &x, sizeof(x));
+    }
+  };
+  if (to_type == DType::kF32) return each([](float x) { return x; });
+  if (to_type == DType::kBF16) return each([](float x) { return ToBf16(x); });
+  each([](float x) { return ToF16(x); });
 }
 
 void Convert(const std::byte* from, DType from_type, int64_t count,
              DType to_type, std::byte* to) {
-  const auto size = static_cast<int64_t>(SizeOf(from_type));
-  for (int64_t i = 0; i < count; ++i) {
-    const float x = ReadFloat(from + i * size, from_type);
-    if (to_type == DType::kF32) {
-      std::memcpy(to + 4 * i, &x, sizeof(x));
-    } else {
-      const uint16_t bits = to_type == DType::kBF16 ? ToBf16(x) : ToF16(x);
-      std::memcpy(to + 2 * i, &bits, sizeof(bits));
-    }
+  if (from_type == DType::kF32) {
+    return ConvertFrom<float>(from, from_type, count, to_type, to);
   }
+  ConvertFrom<uint16_t>(from, from_type, count, to_type, to);
 }
 
 // Copies `rows` dense rows to device rows `stride` elements apart.

@@ -116,10 +116,10 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
     if (!copy.ok()) return copy.status();
     const cudaError_t error =
         op.replay.period > 0
-            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(),
-                           processors_, modern_, modern_, stream_)
-            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(),
-                           processors_, modern_, modern_, stream_);
+            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(), modern_,
+                           modern_, stream_)
+            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(), modern_,
+                           modern_, stream_);
     CHELA_RETURN_IF_ERROR(Check(error, "a linear attention"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
@@ -138,14 +138,20 @@ absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
     const LinearAttention& op) {
   ChunkScratch scratch;
   if (!InBlocks(op)) return scratch;
-  const int64_t keys = int64_t{step_.rows()} * op.heads * kBlockKeys;
+  scratch.rows = ScratchRows(step_.rows(), step_.chunk_list());
+  const int64_t heads = scratch.rows * op.heads;
   const int64_t states =
       int64_t{step_.chunk_list().groups} * op.heads * op.key_dim * op.value_dim;
-  const absl::StatusOr<float*> memory = chunk_.Get<float>(2 * keys + states);
+  constexpr int64_t kHeadFloats = 2 * kBlockKeys + kStateGroup + 4;
+  const absl::StatusOr<float*> memory =
+      chunk_.Get<float>(heads * kHeadFloats + states);
   if (!memory.ok()) return memory.status();
-  scratch.queries = *memory;
-  scratch.keys = *memory + keys;
-  scratch.states = *memory + 2 * keys;
+  scratch.queries = reinterpret_cast<__half*>(*memory);
+  scratch.keys = scratch.queries + heads * 2 * kBlockKeys;
+  scratch.scores = scratch.keys + heads * 2 * kBlockKeys;
+  scratch.scales =
+      reinterpret_cast<float4*>(scratch.scores + heads * 2 * kStateGroup);
+  scratch.states = reinterpret_cast<float*>(scratch.scales + heads);
   return scratch;
 }
 

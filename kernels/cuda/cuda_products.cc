@@ -22,22 +22,6 @@ Product ProductOf(const Linear& op) {
   return product;
 }
 
-// A finish that cuBLASLt knows: for rows from first_row on.
-std::optional<LargeProducts::Ends> EndsOf(const Product& product,
-                                          int32_t first_row) {
-  const FinishArguments& finish = product.finish;
-  const bool known =
-      (finish.kind == Finish::kStore || finish.kind == Finish::kResidual) &&
-      finish.rounded == nullptr && finish.out_stride == product.weight.rows;
-  if (!known) return std::nullopt;
-  const int64_t offset = first_row * finish.out_stride;
-  if (finish.kind == Finish::kStore) {
-    return LargeProducts::Ends{.bias = finish.bias, .out = finish.out + offset};
-  }
-  return LargeProducts::Ends{.residual = finish.residual + offset,
-                             .out = finish.out + offset};
-}
-
 }  // namespace
 
 absl::Status CudaBackend::Flush() {
@@ -112,13 +96,12 @@ absl::Status CudaBackend::MultiplyChunks(const Product& product) {
         Check(LaunchRound(product, range.first_row, range.rows, *left, modern_,
                           stream_),
               "a rounding"));
-    const auto ends = EndsOf(product, range.first_row);
-    absl::StatusOr<bool> whole = ends.has_value();
-    if (ends.has_value()) whole = large_->Has(product.weight, *ends);
-    if (!whole.ok()) return whole.status();
-    if (*whole) {
+    const absl::StatusOr<std::optional<LargeProducts::Ends>> ends =
+        large_->EndsOf(product.weight, product.finish, range.first_row);
+    if (!ends.ok()) return ends.status();
+    if (ends->has_value()) {
       CHELA_RETURN_IF_ERROR(
-          large_->Run(product.weight, *left, range.rows, *ends, stream_));
+          large_->Run(product.weight, *left, range.rows, **ends, stream_));
       continue;
     }
     const absl::StatusOr<float*> sums =

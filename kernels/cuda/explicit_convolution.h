@@ -59,10 +59,27 @@ cudaError_t LaunchMakeBlockSpectra(const ExplicitView& view, const float* raw,
 cudaError_t LaunchEmit(const ExplicitConvolution& op, const ExplicitView& view,
                        const RoundedOut& copy, const DecodeRows& rows,
                        int32_t max_rows, bool overlap, cudaStream_t stream);
-// The tiles that those tokens end.
-cudaError_t LaunchTiles(const ExplicitConvolution& op, const ExplicitView& view,
-                        const DecodeRows& rows, int32_t max_rows,
-                        int32_t processors, bool overlap, cudaStream_t stream);
+// The tiles that those tokens end, of layers whose kernels have one shape: all
+// that a step has at once, or each layer would wait for its longest tile.
+inline constexpr int32_t kMostTileLayers = 32;
+struct DecodeTileLayers {
+  struct Layer {
+    ExplicitView view;
+    StateView state;
+    int32_t layer = 0;
+  };
+  Layer layers[kMostTileLayers];
+  int32_t count = 0;
+};
+// In device memory, zeros; zeros again when the tiles are done.
+struct TileTickets {
+  int32_t next = 0;  // items that were handed out beyond the first ones
+  int32_t done = 0;  // blocks
+};
+// modern: a device of compute capability 9.0 or newer.
+cudaError_t LaunchTiles(const DecodeTileLayers& tiles, const DecodeRows& rows,
+                        int32_t max_rows, int32_t processors, bool modern,
+                        TileTickets* tickets, cudaStream_t stream);
 
 // Chunks where M <= kDirectTile: token by token.
 cudaError_t LaunchShortRing(const ExplicitConvolution& op,

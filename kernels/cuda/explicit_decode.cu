@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(512)
     if (in_block != block - 1) continue;
     const int size = TileSize(view, tau + 1);
     RunDirectTile(PendingTile(view, state, tau + 1, size, 0), size, taps,
-                  shared);
+                  shared, nullptr, [] {});
     __syncthreads();
   }
 }

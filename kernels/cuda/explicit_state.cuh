@@ -21,18 +21,25 @@ struct GroupState {
   int64_t origin = 0;
 };
 
-__device__ __forceinline__ GroupState StateOf(const ExplicitConvolution& op,
+__device__ __forceinline__ GroupState StateOf(const StateView& state,
+                                              int32_t layer,
                                               const ExplicitView& view,
                                               int32_t slot, int group) {
   GroupState out;
   out.channel = group * kGroup;
   out.channels = min(kGroup, view.width - out.channel);
-  out.rows = op.state.data + slot * op.state.slot_stride +
-             int64_t{out.channel} * view.ring;
-  const int64_t unit = int64_t{op.layer} * view.groups + group;
+  out.rows =
+      state.data + slot * state.slot_stride + int64_t{out.channel} * view.ring;
+  const int64_t unit = int64_t{layer} * view.groups + group;
   out.origin =
       ((unit & (view.ring - 1)) * view.origin_stride) & (view.ring - 1);
   return out;
+}
+
+__device__ __forceinline__ GroupState StateOf(const ExplicitConvolution& op,
+                                              const ExplicitView& view,
+                                              int32_t slot, int group) {
+  return StateOf(op.state, op.layer, view, slot, group);
 }
 
 __device__ __forceinline__ const float* TapsOf(const ExplicitView& view,
@@ -126,37 +133,53 @@ __device__ __forceinline__ float ReadTile(const TileRows& tile, int n,
              ? __ldcg(tile.x + int64_t{n} * tile.stride + channel)
              : 0.0f;
 }
+// What output n is added to; 0 where it replaces.
+__device__ __forceinline__ float ReadOld(const TileRows& tile, int n,
+                                         int channel) {
+  if (channel >= tile.channels) return 0.0f;
+  if (n < tile.split) {
+    return __ldcg(tile.c + int64_t{n} * tile.c_stride + channel);
+  }
+  return tile.add ? __ldcg(tile.y + int64_t{n} * tile.stride + channel) : 0.0f;
+}
 __device__ __forceinline__ void WriteTile(const TileRows& tile, int n,
                                           int channel, float value) {
   if (channel >= tile.channels) return;
   if (n < tile.split) {
-    float* const c = tile.c + int64_t{n} * tile.c_stride + channel;
-    *c = __ldcg(c) + value;
-    return;
+    tile.c[int64_t{n} * tile.c_stride + channel] = value;
+  } else {
+    tile.y[int64_t{n} * tile.stride + channel] = value;
   }
-  float* const y = tile.y + int64_t{n} * tile.stride + channel;
-  *y = tile.add ? __ldcg(y) + value : value;
 }
 
 // A tile of up to 16 kOutputs rows by its definition, by a block of 16 warps.
-// taps: of the group. shared: [kDirectTile, kGroup].
-template <int kOutputs>
+// taps: of the group. shared: [kDirectTile, kGroup]. inputs: those of the tile
+// likewise, on their way to shared memory, or null. `loaded` is called when
+// they have been read.
+template <int kOutputs, typename Loaded>
 __device__ __forceinline__ void SumTile(const TileRows& tile, int size,
-                                        const float* taps, float* shared) {
+                                        const float* taps, float* shared,
+                                        const float* inputs,
+                                        const Loaded& loaded) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
+  if (inputs != nullptr) asm volatile("cp.async.wait_all;" ::: "memory");
   __syncthreads();
   for (int n = warp; n < size; n += 16) {
-    shared[n * kGroup + lane] = ReadTile(tile, n, lane);
+    shared[n * kGroup + lane] =
+        inputs != nullptr ? inputs[n * kGroup + lane] : ReadTile(tile, n, lane);
   }
+  loaded();
   __syncthreads();
   const int first = warp * kOutputs;
   if (first >= size) return;
   float window[kOutputs];
+  float old[kOutputs];
   float sums[kOutputs] = {};
 #pragma unroll
   for (int k = 0; k < kOutputs; ++k) {
     window[k] = taps[(size + first + k) * kGroup + lane];
+    old[k] = ReadOld(tile, first + k, lane);
   }
 #pragma unroll 8
   for (int j = 0; j < size; ++j) {
@@ -169,19 +192,21 @@ __device__ __forceinline__ void SumTile(const TileRows& tile, int size,
   }
 #pragma unroll
   for (int k = 0; k < kOutputs; ++k) {
-    WriteTile(tile, first + k, lane, sums[k]);
+    WriteTile(tile, first + k, lane, old[k] + sums[k]);
   }
 }
 
+template <typename Loaded>
 __device__ __forceinline__ void RunDirectTile(const TileRows& tile, int size,
-                                              const float* taps,
-                                              float* shared) {
+                                              const float* taps, float* shared,
+                                              const float* inputs,
+                                              const Loaded& loaded) {
   if (size == kDirectTile) {
-    SumTile<4>(tile, size, taps, shared);
+    SumTile<4>(tile, size, taps, shared, inputs, loaded);
   } else if (size == kDirectTile / 2) {
-    SumTile<2>(tile, size, taps, shared);
+    SumTile<2>(tile, size, taps, shared, inputs, loaded);
   } else {
-    SumTile<1>(tile, size, taps, shared);
+    SumTile<1>(tile, size, taps, shared, inputs, loaded);
   }
 }
 

@@ -10,7 +10,9 @@
 #ifndef CHELA_KERNELS_CUDA_EXPLICIT_TRANSFORM_CUH_
 #define CHELA_KERNELS_CUDA_EXPLICIT_TRANSFORM_CUH_
 
-#include <cuda_runtime.h>
+#include <utility>
+
+#include "kernels/cuda/explicit_roots.cuh"
 
 namespace chela::cuda {
 
@@ -18,11 +20,6 @@ inline constexpr int kTileThreads = 512;
 inline constexpr int kLogTileThreads = 9;
 inline constexpr int kMinLogTransform = 7;
 inline constexpr int kMaxLogTransform = 14;
-
-struct Complex {
-  float re = 0;
-  float im = 0;
-};
 
 __host__ __device__ constexpr int LogChannelsOf(int log_size) {
   return log_size >= 9 ? 14 - log_size : 5;
@@ -83,17 +80,6 @@ struct Pass {
   }
 };
 
-// e^(i theta/2) of block `node` of depth `depth` (fft.h). An odd node's is i
-// times that of the even one before it, so that only even ones are stored.
-__host__ __device__ constexpr int RootIndex(int depth, int node) {
-  return depth == 0 ? 0 : (1 << (depth - 1)) + (node >> 1);
-}
-__device__ __forceinline__ Complex RootOf(const float2* roots, int depth,
-                                          int node) {
-  const float2 root = __ldg(roots + RootIndex(depth, node));
-  return (node & 1) != 0 ? Complex{-root.y, root.x} : Complex{root.x, root.y};
-}
-
 // a, b become a + w b, a - w b.
 __device__ __forceinline__ void Split(Complex& a, Complex& b, Complex w) {
   const Complex sum = {fmaf(w.re, b.re, fmaf(-w.im, b.im, a.re)),
@@ -123,31 +109,75 @@ __device__ __forceinline__ void JoinImaginary(Complex& a, Complex& b,
   b.im = fmaf(rest.im, w.re, -(rest.re * w.im));
 }
 
+// A stage of a pass over one unit of 2^kBits points: its blocks' halves are
+// combined by `combine` (a, b, root). Stages and parts are template arguments,
+// since the compiler keeps arrays in registers only if all indices are known
+// early.
+template <int kBits, int kStage, typename Roots, typename Combine,
+          int... kParts>
+__device__ __forceinline__ void RunStage(
+    Complex* y, const Roots& roots, const Combine& combine,
+    std::integer_sequence<int, kParts...>) {
+  constexpr int kHalf = 1 << (kBits - kStage - 1);
+  const auto run = [&combine](Complex w, Complex* z) {
+#pragma unroll
+    for (int j = 0; j < kHalf; ++j) combine(z[j], z[kHalf + j], w);
+  };
+  (run(roots.template Get<kStage, kParts>(), y + 2 * kHalf * kParts), ...);
+}
+template <int kStage>
+using PartsOfStage = std::make_integer_sequence<int, 1 << kStage>;
+
+// kReal: the first stage of all meets reals only, and of its inverse only the
+// imaginary parts are wanted.
+template <bool kReal, typename Roots, int... kStages>
+__device__ __forceinline__ void SplitUnit(
+    Complex* y, const Roots& roots, std::integer_sequence<int, kStages...>) {
+  constexpr int kBits = sizeof...(kStages);
+  (RunStage<kBits, kStages>(
+       y, roots,
+       [](Complex& a, Complex& b, Complex w) {
+         if constexpr (kReal && kStages == 0) {
+           SplitReal(a, b, w);
+         } else {
+           Split(a, b, w);
+         }
+       },
+       PartsOfStage<kStages>()),
+   ...);
+}
+// From the last stage to the first.
+template <bool kReal, typename Roots, int... kStages>
+__device__ __forceinline__ void JoinUnit(
+    Complex* y, const Roots& roots, std::integer_sequence<int, kStages...>) {
+  constexpr int kBits = sizeof...(kStages);
+  (RunStage<kBits, kBits - 1 - kStages>(
+       y, roots,
+       [](Complex& a, Complex& b, Complex w) {
+         if constexpr (kReal && kStages == kBits - 1) {
+           JoinImaginary(a, b, w);
+         } else {
+           Join(a, b, w);
+         }
+       },
+       PartsOfStage<kBits - 1 - kStages>()),
+   ...);
+}
+
 template <int kLogSize, int kDone>
 __device__ __forceinline__ void SplitPass(Complex* x, int peer,
                                           const float2* roots) {
   using P = Pass<kLogSize, kDone>;
+  using Stages = std::make_integer_sequence<int, P::kBits>;
 #pragma unroll
   for (int unit = 0; unit < P::kUnits; ++unit) {
-    const int block = P::BlockOf(peer, unit);
     Complex* const y = x + (unit << P::kBits);
-#pragma unroll
-    for (int stage = 0; stage < P::kBits; ++stage) {
-      const int half = 1 << (P::kBits - stage - 1);
-#pragma unroll
-      for (int part = 0; part < (1 << stage); ++part) {
-        const Complex w = RootOf(roots, kDone + stage, (block << stage) + part);
-#pragma unroll
-        for (int j = 0; j < half; ++j) {
-          Complex& a = y[2 * half * part + j];
-          Complex& b = y[2 * half * part + half + j];
-          if (kDone == 0 && stage == 0) {
-            SplitReal(a, b, w);
-          } else {
-            Split(a, b, w);
-          }
-        }
-      }
+    if constexpr (kDone == 0) {
+      SplitUnit<true>(y, FirstRoots(), Stages());
+    } else {
+      SplitUnit<false>(
+          y, LoadRoots<kDone, P::kBits>(roots, P::BlockOf(peer, unit)),
+          Stages());
     }
   }
 }
@@ -156,29 +186,26 @@ template <int kLogSize, int kDone>
 __device__ __forceinline__ void JoinPass(Complex* x, int peer,
                                          const float2* roots) {
   using P = Pass<kLogSize, kDone>;
+  using Stages = std::make_integer_sequence<int, P::kBits>;
 #pragma unroll
   for (int unit = 0; unit < P::kUnits; ++unit) {
-    const int block = P::BlockOf(peer, unit);
     Complex* const y = x + (unit << P::kBits);
-#pragma unroll
-    for (int stage = P::kBits - 1; stage >= 0; --stage) {
-      const int half = 1 << (P::kBits - stage - 1);
-#pragma unroll
-      for (int part = 0; part < (1 << stage); ++part) {
-        const Complex w = RootOf(roots, kDone + stage, (block << stage) + part);
-#pragma unroll
-        for (int j = 0; j < half; ++j) {
-          Complex& a = y[2 * half * part + j];
-          Complex& b = y[2 * half * part + half + j];
-          if (kDone == 0 && stage == 0) {
-            JoinImaginary(a, b, w);
-          } else {
-            Join(a, b, w);
-          }
-        }
-      }
+    if constexpr (kDone == 0) {
+      JoinUnit<true>(y, FirstRoots(), Stages());
+    } else {
+      JoinUnit<false>(y,
+                      LoadRoots<kDone, P::kBits>(roots, P::BlockOf(peer, unit)),
+                      Stages());
     }
   }
+}
+
+// `value`, and the compiler does not know it: addresses and roots that follow
+// from it are computed again where they are needed. It would keep them in
+// registers since their last use otherwise, at the cost of points, which would
+// go to local memory. zero: shared memory that holds 0.
+__device__ __forceinline__ int Anew(int value, const volatile int* zero) {
+  return value + *zero;
 }
 
 // The registers of pass kDone to and from one plane of shared memory.

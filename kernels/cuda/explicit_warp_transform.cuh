@@ -22,85 +22,11 @@ __device__ __forceinline__ int PlaceOf(int row) {
   return (row >> 5) * 33 + (row & 31);
 }
 
-// e^(i pi turns) for turns in [0, 1), by the compiler: the series.
-__host__ __device__ constexpr Complex UnitRoot(double turns) {
-  const double x = turns * 3.14159265358979323846;
-  double term = 1;
-  double sums[2] = {};
-  for (int n = 0; n < 40; ++n) {
-    sums[n % 2] += n / 2 % 2 == 0 ? term : -term;
-    term *= x / (n + 1);
-  }
-  return {static_cast<float>(sums[0]), static_cast<float>(sums[1])};
-}
-
-// Of block kPart of the 2^kStage blocks of a stage: its number reversed, as a
-// share of them. RootOf of depth d and that block is e^(i pi (1/4 / 2^d +
-// share)).
-template <int kStage, int kPart>
-__host__ __device__ constexpr double ReversedShare() {
-  double share = 0;
-  for (int bit = 0; bit < kStage; ++bit) {
-    if ((kPart >> bit & 1) != 0) share += 0.5 / (1 << bit);
-  }
-  return share;
-}
-
-// RootOf of the first pass, whose blocks are the same for all lanes.
-struct FirstRoots {
-  template <int kStage, int kPart>
-  __device__ __forceinline__ Complex Get() const {
-    constexpr Complex kRoot =
-        UnitRoot(0.25 / (1 << kStage) + ReversedShare<kStage, kPart>());
-    return {kRoot.re, kRoot.im};
-  }
-};
-// And of the second one, where a lane has one block: the first of each stage,
-// from which the others follow, so that few have to be kept.
-struct LaneRoots {
-  Complex first[kStages];
-  template <int kStage, int kPart>
-  __device__ __forceinline__ Complex Get() const {
-    const Complex root = first[kStage];
-    if constexpr (kPart == 0) return root;
-    if constexpr (kPart % 2 == 1) {
-      const Complex even = Get<kStage, kPart - 1>();
-      return {-even.im, even.re};
-    }
-    constexpr Complex kBy = UnitRoot(ReversedShare<kStage, kPart>());
-    return {fmaf(kBy.re, root.re, -(kBy.im * root.im)),
-            fmaf(kBy.re, root.im, kBy.im * root.re)};
-  }
-};
+using LaneRoots = BlockRoots<kStages>;
 __device__ __forceinline__ LaneRoots LoadLaneRoots(const float2* roots) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  LaneRoots out;
-#pragma unroll
-  for (int stage = 0; stage < kStages; ++stage) {
-    out.first[stage] = RootOf(roots, kStages + stage, lane << stage);
-  }
-  return out;
+  return LoadRoots<kStages, kStages>(roots, static_cast<int>(threadIdx.x) % 32);
 }
 
-// One stage of a pass. Stages and parts are template arguments, since the
-// compiler keeps arrays in registers only if all indices are known early.
-template <bool kReal, int kStage, typename Roots, int... kParts>
-__device__ __forceinline__ void SplitStage(
-    Complex (&x)[kHeld], const Roots& roots,
-    std::integer_sequence<int, kParts...>) {
-  constexpr int kHalf = kHeld >> (kStage + 1);
-  const auto split = [&x](Complex w, Complex* y) {
-#pragma unroll
-    for (int j = 0; j < kHalf; ++j) {
-      if constexpr (kReal) {
-        SplitReal(y[j], y[kHalf + j], w);
-      } else {
-        Split(y[j], y[kHalf + j], w);
-      }
-    }
-  };
-  (split(roots.template Get<kStage, kParts>(), x + 2 * kHalf * kParts), ...);
-}
 // rest / w, w on the unit circle.
 __device__ __forceinline__ Complex DividedBy(Complex rest, Complex w) {
   return {fmaf(rest.re, w.re, rest.im * w.im),
@@ -139,16 +65,7 @@ __device__ __forceinline__ void JoinTwoStages(
         x + 4 * kQuarter * kParts),
    ...);
 }
-// The stages of a pass. kReal: the first stage of all meets reals only, and of
-// its inverse only the imaginary parts are wanted.
-template <bool kReal, typename Roots, int... kStage>
-__device__ __forceinline__ void SplitStages(
-    Complex (&x)[kHeld], const Roots& roots,
-    std::integer_sequence<int, kStage...>) {
-  (SplitStage<(kReal && kStage == 0), kStage>(
-       x, roots, std::make_integer_sequence<int, 1 << kStage>()),
-   ...);
-}
+// The stages of a pass; kReal as in JoinUnit.
 template <bool kReal, typename Roots>
 __device__ __forceinline__ void JoinStages(Complex (&x)[kHeld],
                                            const Roots& roots) {
@@ -199,10 +116,10 @@ __device__ __forceinline__ void WarpTransform(Complex (&x)[kHeld], float* plane,
     x[j].im = 0.0f;
   }
   __syncwarp();
-  SplitStages<true>(x, FirstRoots(), AllStages());
+  SplitUnit<true>(x, FirstRoots(), AllStages());
   ExchangeRows<&Complex::re>(x, lane, plane);
   ExchangeRows<&Complex::im>(x, lane, plane);
-  SplitStages<false>(x, roots, AllStages());
+  SplitUnit<false>(x, roots, AllStages());
 }
 
 // The imaginary parts of the inverse, times kBlock, into the plane. `between`

@@ -1,6 +1,7 @@
 // Chunks of the hierarchical convolution: the sums of convolution_decode.cu in
-// the same order, so a row has the bits that it has token by token. With p the
-// chunk's first position:
+// the same order, so a row has the bits that it has token by token. Most are
+// streamed (hierarchical_stream.cu). For the others, with p the chunk's first
+// position:
 //
 //   1. MakeHistory: what the state's rings hold, and the means of every block
 //      inside a span of 512 positions;
@@ -9,12 +10,12 @@
 //   3. WalkRuns (hierarchical_runs.cu), or for other base lengths WalkTiles:
 //      the outputs and the state.
 //
-// Floor: input, output and state, 8 bytes a token and channel. The input is
-// read twice and the history, a quarter of it, written and read; the
-// second-level cache keeps both for a few thousand tokens.
+// There the input is read twice and the history, a quarter of it, written and
+// read; the second-level cache keeps both for a few thousand tokens.
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/hierarchical_runs.h"
+#include "kernels/cuda/hierarchical_stream.h"
 #include "kernels/cuda/hierarchical_sums.cuh"
 #include "kernels/cuda/launch.h"
 
@@ -105,6 +106,9 @@ cudaError_t LaunchTiles(const HierarchicalConvolution& op,
 cudaError_t LaunchChunks(const HierarchicalConvolution& op,
                          const ChunkList& chunks, float* history,
                          int processors, bool overlap, cudaStream_t stream) {
+  if (Streams(op, chunks, processors)) {
+    return LaunchStream(op, chunks, processors, overlap, stream);
+  }
   const cudaError_t error = LaunchHistory(op, chunks, overlap, history, stream);
   if (error != cudaSuccess) return error;
   return op.base_length == kRunBase

@@ -105,9 +105,9 @@ struct RingRow {
   static __device__ int Count(const HierarchicalConvolution& op) {
     return op.base_length + op.levels * (op.base_length / 2 + 1);
   }
-  __device__ RingRow(const HierarchicalConvolution& op, int64_t end,
-                     int index) {
-    const int length = op.base_length;
+  __device__ RingRow(const HierarchicalConvolution& op, int64_t end, int index)
+      : RingRow(op.base_length, end, index) {}
+  __device__ __forceinline__ RingRow(int length, int64_t end, int index) {
     const int ring = length / 2 + 1;
     const int other = index - length;
     level = other < 0 ? 0 : 1 + other / ring;

@@ -16,6 +16,7 @@ struct Taps {
   float levels[kRunLevels][kHalf];
   float skip;
 
+  Taps() = default;
   __device__ Taps(const HierarchicalConvolution& op, int channel) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {

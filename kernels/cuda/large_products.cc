@@ -61,12 +61,23 @@ absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> LargeProducts::AlgorithmFor(
   return chosen;
 }
 
-absl::StatusOr<bool> LargeProducts::Has(const WeightView& weight,
-                                        const Ends& ends) {
+absl::StatusOr<std::optional<LargeProducts::Ends>> LargeProducts::EndsOf(
+    const WeightView& weight, const FinishArguments& finish,
+    int32_t first_row) {
+  const bool known =
+      (finish.kind == Finish::kStore || finish.kind == Finish::kResidual) &&
+      finish.rounded == nullptr && finish.out_stride == weight.rows;
+  if (!known) return std::nullopt;
+  const int64_t offset = first_row * finish.out_stride;
+  const Ends ends = finish.kind == Finish::kStore
+                        ? Ends{.bias = finish.bias, .out = finish.out + offset}
+                        : Ends{.residual = finish.residual + offset,
+                               .out = finish.out + offset};
   const absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> algorithm =
       AlgorithmFor(weight, ends);
   if (!algorithm.ok()) return algorithm.status();
-  return algorithm->has_value();
+  if (!algorithm->has_value()) return std::nullopt;
+  return ends;
 }
 
 absl::Status LargeProducts::Run(const WeightView& weight, const void* left,

@@ -36,8 +36,11 @@ class LargeProducts {
   ~LargeProducts();
   LargeProducts(const LargeProducts&) = delete;
 
-  // Whether cuBLASLt has an algorithm for these ends; it always has for none.
-  absl::StatusOr<bool> Has(const WeightView& weight, const Ends& ends);
+  // `finish` as an end of cuBLASLt's, for rows from first_row on; null if it
+  // has none like it: then Run without ends and LaunchFinish.
+  absl::StatusOr<std::optional<Ends>> EndsOf(const WeightView& weight,
+                                             const FinishArguments& finish,
+                                             int32_t first_row);
 
   // left: [rows, weight.stride].
   absl::Status Run(const WeightView& weight, const void* left, int32_t rows,

@@ -186,7 +186,8 @@ cudaError_t LaunchSet(ProductSet set, const ProductLaunch& launch) {
     const cudaError_t error = RoundLeft(&set.products[i], i, launch);
     if (error != cudaSuccess) return error;
   }
-  return LaunchWide(set, launch);
+  return ResidentTakes(set, launch) ? LaunchResident(set, launch)
+                                    : LaunchWide(set, launch);
 }
 
 }  // namespace
@@ -219,7 +220,8 @@ cudaError_t LaunchPair(const Product& first, const Product& second,
                        const ProductLaunch& launch) {
   const DType dtype = first.weight.dtype;
   if (dtype == DType::kF32 || second.weight.dtype != dtype || first.normed ||
-      second.normed || first.weight.stride != second.weight.stride) {
+      second.normed || first.weight.stride != second.weight.stride ||
+      first.finish.kind != second.finish.kind) {
     const cudaError_t error = Launch(first, launch);
     return error != cudaSuccess ? error : Launch(second, launch);
   }

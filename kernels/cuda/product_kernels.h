@@ -20,6 +20,9 @@ bool SingleTakes(const ProductSet& set);
 cudaError_t LaunchSingle(ProductSet set, const ProductLaunch& launch);
 // 16-bit weights, any rows; wants the left operands rounded.
 cudaError_t LaunchWide(const ProductSet& set, const ProductLaunch& launch);
+// Likewise, sooner where a block has several tiles. Only what ResidentTakes.
+bool ResidentTakes(const ProductSet& set, const ProductLaunch& launch);
+cudaError_t LaunchResident(const ProductSet& set, const ProductLaunch& launch);
 // float32 weights.
 cudaError_t LaunchFloat(const Product& product, const ProductLaunch& launch);
 

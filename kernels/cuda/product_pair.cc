@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -215,12 +216,19 @@ absl::Status CudaProductPair::RecordChunk() {
   const auto run = [&](int64_t calls) -> absl::Status {
     for (int64_t call = 0; call < calls; ++call) {
       const WeightView weight = Weight(call);
+      const absl::StatusOr<std::optional<LargeProducts::Ends>> ends =
+          large_->EndsOf(weight, end, /*first_row=*/0);
+      if (!ends.ok()) return ends.status();
+      if (ends->has_value()) {
+        CHELA_RETURN_IF_ERROR(
+            large_->Run(weight, left_.data(), product_.rows, **ends, stream_));
+        continue;
+      }
       CHELA_RETURN_IF_ERROR(large_->Run(weight, left_.data(), product_.rows,
                                         {.out = sums}, stream_));
-      CHELA_RETURN_IF_ERROR(
-          CudaStatus(LaunchFinish(weight, end, sums, 0, product_.rows,
-                                  /*overlap=*/false, stream_),
-                     "finish a product"));
+      CHELA_RETURN_IF_ERROR(CudaStatus(
+          LaunchFinish(weight, end, sums, 0, product_.rows, modern_, stream_),
+          "finish a product"));
     }
     return absl::OkStatus();
   };

@@ -60,9 +60,15 @@ __device__ __forceinline__ float RowScale(const Product& p,
          sqrtf(WarpSum(sum) / static_cast<float>(p.weight.cols) + p.norm.eps);
 }
 
-template <typename T, int kTiles, int kAhead, int kGroups>
-__global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
+// Tiles of 16 outputs that end together.
+template <Finish kFinish>
+inline constexpr int kTilesOf = kFinish == Finish::kSwiglu ? 2 : 1;
+
+template <typename T, Finish kFinish, int kAhead, int kGroups>
+__global__ void __launch_bounds__(kThreads,
+                                  kTilesOf<kFinish>* kAhead <= 2 ? 4 : 2)
     SingleProduct(const __grid_constant__ ProductSet set) {
+  constexpr int kTiles = kTilesOf<kFinish>;
   __shared__ __align__(16) uint16_t left[kGroups * kGroup * kSlices];
   constexpr int kNormGroups = kNormGroupsOf<kGroups>;
   __shared__ float squares[kNormGroups * kSlices][32];
@@ -70,6 +76,8 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
 
   const bool second = static_cast<int>(blockIdx.x) >= set.first_tiles;
   const Product& p = set.products[second ? 1 : 0];
+  FinishArguments ending = p.finish;
+  ending.kind = kFinish;  // known here: one end's code, not all
   const int tile =
       static_cast<int>(blockIdx.x) - (second ? set.first_tiles : 0);
   const int thread = static_cast<int>(threadIdx.x);
@@ -107,14 +115,14 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
   const float* const x = p.x + RowAt(p.in_rows, 0) * p.x_stride;
   const int64_t out_row = RowAt(p.out_rows, 0);
   const bool exists = *p.count > 0;
-  const float bias = finishes ? LoadBias(p.finish, output) : 0.0f;
+  const float bias = finishes ? LoadBias(ending, output) : 0.0f;
 
   WaitForEarlier();
   if (!exists) return;
   SliceInputs<kGroups> inputs;
   inputs.Load(x, begin * kChunk, end * kChunk);
   FinishInputs finish;
-  if (finishes) finish = LoadFinishInputs(p.finish, out_row, output, bias);
+  if (finishes) finish = LoadFinishInputs(ending, out_row, output, bias);
   if (p.normed) {
     const float scale = RowScale(p, inputs, squares);
 #pragma unroll
@@ -177,8 +185,8 @@ __global__ void __launch_bounds__(kThreads, kTiles* kAhead <= 2 ? 4 : 2)
       slices[j] = part[j][k * kOutputs + thread];
     s[k] = AddSlices(slices);
   }
-  p.finish.out[out_row * p.finish.out_stride + output] =
-      FinishValue(p.finish, finish, s[0], s[kTiles - 1]);
+  ending.out[out_row * ending.out_stride + output] =
+      FinishValue(ending, finish, s[0], s[kTiles - 1]);
 }
 
 bool Takes(const Product& p) {
@@ -192,22 +200,34 @@ bool Takes(const Product& p) {
          reinterpret_cast<uintptr_t>(p.norm.weight) % 16 == 0;
 }
 
-template <typename T>
-cudaError_t LaunchTyped(const ProductSet& set, bool swiglu,
-                        const LaunchShape& shape) {
-  const int groups =
-      static_cast<int>(Blocks(set.products[0].weight.stride, kGroup * kSlices));
-  switch (groups) {
+template <typename T, Finish kFinish>
+cudaError_t LaunchGroups(const ProductSet& set, const LaunchShape& shape) {
+  constexpr int kMore = 4 / kTilesOf<kFinish>;  // chunks ahead
+  switch (Blocks(set.products[0].weight.stride, kGroup * kSlices)) {
     case 1:
-      return swiglu ? Launch(shape, SingleProduct<T, 2, 2, 1>, set)
-                    : Launch(shape, SingleProduct<T, 1, 2, 1>, set);
+      return Launch(shape, SingleProduct<T, kFinish, 2, 1>, set);
     case 2:
-      return swiglu ? Launch(shape, SingleProduct<T, 2, 2, 2>, set)
-                    : Launch(shape, SingleProduct<T, 1, 4, 2>, set);
+      return Launch(shape, SingleProduct<T, kFinish, kMore, 2>, set);
     default:
-      return swiglu ? Launch(shape, SingleProduct<T, 2, 2, kMaxGroups>, set)
-                    : Launch(shape, SingleProduct<T, 1, 4, kMaxGroups>, set);
+      return Launch(shape, SingleProduct<T, kFinish, kMore, kMaxGroups>, set);
   }
+}
+
+template <typename T>
+cudaError_t LaunchTyped(const ProductSet& set, const LaunchShape& shape) {
+  switch (set.products[0].finish.kind) {
+    case Finish::kStore:
+      return LaunchGroups<T, Finish::kStore>(set, shape);
+    case Finish::kResidual:
+      return LaunchGroups<T, Finish::kResidual>(set, shape);
+    case Finish::kGated:
+      return LaunchGroups<T, Finish::kGated>(set, shape);
+    case Finish::kSilu:
+      return LaunchGroups<T, Finish::kSilu>(set, shape);
+    case Finish::kSwiglu:
+      return LaunchGroups<T, Finish::kSwiglu>(set, shape);
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace
@@ -229,8 +249,8 @@ cudaError_t LaunchSingle(ProductSet set, const ProductLaunch& launch) {
   shape.overlap = launch.overlap;
   shape.stream = launch.stream;
   return set.products[0].weight.dtype == DType::kBF16
-             ? LaunchTyped<__nv_bfloat16>(set, swiglu, shape)
-             : LaunchTyped<__half>(set, swiglu, shape);
+             ? LaunchTyped<__nv_bfloat16>(set, shape)
+             : LaunchTyped<__half>(set, shape);
 }
 
 }  // namespace chela::cuda

@@ -11,6 +11,12 @@ namespace chela::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+// Blocks of a multiprocessor, by the instructions that share a load of weights
+// or of the left operand: what the registers hold.
+template <int kInstructions>
+inline constexpr int kBlocksOf = kInstructions == 1   ? 4
+                                 : kInstructions == 2 ? 3
+                                                      : 2;
 
 // A lane's part of half a chunk of the left operand's rows.
 template <int kRowTiles>
@@ -47,10 +53,11 @@ __device__ __forceinline__ void MultiplyHalf(
   }
 }
 
-template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
-__global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
+template <typename T, int kTiles, int kRowTiles, int kStages, Finish kFinish>
+__global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
     WideProduct(const __grid_constant__ ProductSet set) {
   using Ring = WeightRing<kTiles, kStages>;
+  constexpr bool kSwiglu = kFinish == Finish::kSwiglu;
   constexpr int kRows = kRowTiles * 8;
   constexpr int kOutputs = kTiles * kTile;
   constexpr int kPitch = kOutputs + 4;  // of a row of sums; spreads the banks
@@ -62,6 +69,8 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
   const Product& p = set.products[second ? 1 : 0];
   const int block =
       static_cast<int>(blockIdx.x) - (second ? set.first_tiles : 0);
+  FinishArguments ending = p.finish;
+  ending.kind = kFinish;  // known here: one end's code, not all
   const int thread = static_cast<int>(threadIdx.x);
   const int slice = thread / 32;
   const int lane = thread % 32;
@@ -94,12 +103,15 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
     row_of[thread] = static_cast<int32_t>(RowAt(p.in_rows, row));
     out_row_of[thread] = static_cast<int32_t>(RowAt(p.out_rows, row));
   }
-  // A thread finishes one output of every kRowStep-th row.
+  // A thread finishes one output of every kRowStep-th row. Half warps take
+  // rows four apart, whose sums lie in the other half of the banks.
   constexpr int kRowStep = kThreads / kOwn;
   constexpr int kRounds = (kRows + kRowStep - 1) / kRowStep;
   const int own = thread % kOwn;
+  const int own_row =
+      kOwn == 32 ? slice : slice / 4 * 8 + slice % 4 + lane / 16 * 4;
   const int output = block * kOwn + own;
-  const float bias = output < outputs ? LoadBias(p.finish, output) : 0.0f;
+  const float bias = output < outputs ? LoadBias(ending, output) : 0.0f;
   __syncthreads();
   const uint16_t* left[kRowTiles];
   if (count > 0) {
@@ -121,6 +133,18 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
   LeftHalf<kRowTiles> last;
   constexpr bool kAhead = kRowTiles <= 4;  // more would not fit the registers
   if (kAhead && begin < end) first.Load(left, begin, 0);
+  // All that a thread finishes with is asked for at once.
+  FinishInputs inputs[kRounds];
+  const auto ask = [&] {
+#pragma unroll
+    for (int j = 0; j < kRounds; ++j) {
+      const int m = own_row + j * kRowStep;
+      if (m < count && output < outputs) {
+        inputs[j] = LoadFinishInputs(ending, out_row_of[m], output, bias);
+      }
+    }
+  };
+  if (kAhead) ask();
   for (int chunk = begin; chunk < end; ++chunk) {
     if (kAhead) {
       last.Load(left, chunk, 1);
@@ -155,19 +179,11 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
       at[kPitch + 8] = sums[k][r][3];
     }
   }
-  // All that a thread finishes with is asked for at once.
-  FinishInputs inputs[kRounds];
-#pragma unroll
-  for (int j = 0; j < kRounds; ++j) {
-    const int m = thread / kOwn + j * kRowStep;
-    if (m < count && output < outputs) {
-      inputs[j] = LoadFinishInputs(p.finish, out_row_of[m], output, bias);
-    }
-  }
+  if (!kAhead) ask();
   __syncthreads();
 #pragma unroll
   for (int j = 0; j < kRounds; ++j) {
-    const int m = thread / kOwn + j * kRowStep;
+    const int m = own_row + j * kRowStep;
     if (m >= count || output >= outputs) break;
     float slices[kSlices];
     float other[kSlices];
@@ -177,15 +193,16 @@ __global__ void __launch_bounds__(kThreads, kTiles* kRowTiles <= 2 ? 4 : 2)
       slices[i] = from[0];
       if constexpr (kSwiglu) other[i] = from[kTile];
     }
-    StoreFinished<T>(p.finish, out_row_of[m], output,
-                     FinishValue(p.finish, inputs[j], AddSlices(slices),
+    StoreFinished<T>(ending, out_row_of[m], output,
+                     FinishValue(ending, inputs[j], AddSlices(slices),
                                  kSwiglu ? AddSlices(other) : 0.0f));
   }
 }
 
-template <typename T, int kTiles, int kRowTiles, int kStages, bool kSwiglu>
+template <typename T, int kTiles, int kRowTiles, int kStages, Finish kFinish>
 cudaError_t LaunchOf(ProductSet set, LaunchShape shape, int32_t max_rows) {
   constexpr int kRows = kRowTiles * 8;
+  constexpr bool kSwiglu = kFinish == Finish::kSwiglu;
   constexpr int kOwn = kSwiglu ? kTile : kTiles * kTile;
   const auto tiles = [](const Product& p) {
     return Blocks(kSwiglu ? p.weight.rows / 2 : p.weight.rows, kOwn);
@@ -198,46 +215,56 @@ cudaError_t LaunchOf(ProductSet set, LaunchShape shape, int32_t max_rows) {
   constexpr size_t kSums =
       sizeof(float) * kSlices * kRows * (kTiles * kTile + 4);
   shape.shared_bytes = kRing > kSums ? kRing : kSums;
-  return Launch(shape, WideProduct<T, kTiles, kRowTiles, kStages, kSwiglu>,
+  return Launch(shape, WideProduct<T, kTiles, kRowTiles, kStages, kFinish>,
                 set);
 }
 
-template <typename T, int kTiles, int kRowTiles, bool kSwiglu>
+template <typename T, int kTiles, int kRowTiles, Finish kFinish>
 cudaError_t LaunchRows(const ProductSet& set, const LaunchShape& shape,
                        int32_t max_rows) {
   // Slices of two chunks are wholly under way with two stages.
   return set.products[0].weight.stride <= 2 * kSlices * kChunk
-             ? LaunchOf<T, kTiles, kRowTiles, 2, kSwiglu>(set, shape, max_rows)
-             : LaunchOf<T, kTiles, kRowTiles, 4, kSwiglu>(set, shape, max_rows);
+             ? LaunchOf<T, kTiles, kRowTiles, 2, kFinish>(set, shape, max_rows)
+             : LaunchOf<T, kTiles, kRowTiles, 4, kFinish>(set, shape, max_rows);
 }
 
-template <typename T, bool kSwiglu>
+template <typename T, Finish kFinish>
 cudaError_t LaunchTiles(const ProductSet& set, const LaunchShape& shape,
                         const ProductLaunch& launch) {
-  constexpr int kLeastTiles = kSwiglu ? 2 : 1;
+  constexpr int kLeastTiles = kFinish == Finish::kSwiglu ? 2 : 1;
   const int rows = launch.max_rows;
   if (rows <= 8) {
-    return LaunchRows<T, kLeastTiles, 1, kSwiglu>(set, shape, rows);
+    return LaunchRows<T, kLeastTiles, 1, kFinish>(set, shape, rows);
   }
   if (rows <= 16) {
-    return LaunchRows<T, kLeastTiles, 2, kSwiglu>(set, shape, rows);
+    return LaunchRows<T, kLeastTiles, 2, kFinish>(set, shape, rows);
   }
   // 64 rows a block read the weights once; 32 rows where that would leave
   // multiprocessors without a block.
   const int outputs = set.products[0].weight.rows +
                       (set.pair ? set.products[1].weight.rows : 0);
   if (rows <= 32 || outputs < 2 * kTile * launch.processors) {
-    return LaunchRows<T, kLeastTiles, 4, kSwiglu>(set, shape, rows);
+    return LaunchRows<T, kLeastTiles, 4, kFinish>(set, shape, rows);
   }
-  return LaunchRows<T, 2, 8, kSwiglu>(set, shape, rows);
+  return LaunchRows<T, 2, 8, kFinish>(set, shape, rows);
 }
 
 template <typename T>
 cudaError_t LaunchTyped(const ProductSet& set, const LaunchShape& shape,
                         const ProductLaunch& launch) {
-  return set.products[0].finish.kind == Finish::kSwiglu
-             ? LaunchTiles<T, true>(set, shape, launch)
-             : LaunchTiles<T, false>(set, shape, launch);
+  switch (set.products[0].finish.kind) {
+    case Finish::kStore:
+      return LaunchTiles<T, Finish::kStore>(set, shape, launch);
+    case Finish::kResidual:
+      return LaunchTiles<T, Finish::kResidual>(set, shape, launch);
+    case Finish::kGated:
+      return LaunchTiles<T, Finish::kGated>(set, shape, launch);
+    case Finish::kSilu:
+      return LaunchTiles<T, Finish::kSilu>(set, shape, launch);
+    case Finish::kSwiglu:
+      return LaunchTiles<T, Finish::kSwiglu>(set, shape, launch);
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace

@@ -8,9 +8,13 @@
 
 namespace chela::cuda {
 
-inline constexpr int kTile = 16;  // outputs of one instruction
-// Bytes of a staged chunk's row: 128 and 16 that spread the banks.
-inline constexpr int kStagePitch = kChunk * 2 + 16;
+inline constexpr int kTile = 16;                // outputs of one instruction
+inline constexpr int kStagePitch = kChunk * 2;  // bytes of a staged row
+// Where a byte of a staged row lies. Odd rows have their halves swapped: what
+// eight lanes read at once, a half of two rows, lies in all banks.
+__device__ __forceinline__ int StagedAt(int row, int byte) {
+  return row * kStagePitch + (byte ^ row % 2 * kChunk);
+}
 
 __device__ __forceinline__ void CopyAsync(uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from)
@@ -42,7 +46,7 @@ struct WeightRing {
           memory + (chunk - begin) % kStages * kStageBytes;
       const uint32_t to =
           static_cast<uint32_t>(__cvta_generic_to_shared(stage)) +
-          lane / 8 * kStagePitch + lane % 8 * 16;
+          StagedAt(lane / 8, lane % 8 * 16);
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
         const uint16_t* const from = rows[tile] + chunk * kChunk;
@@ -59,8 +63,7 @@ struct WeightRing {
   __device__ __forceinline__ uint4 At(int chunk, int begin, int row,
                                       int byte) const {
     return *reinterpret_cast<const uint4*>(
-        memory + (chunk - begin) % kStages * kStageBytes + row * kStagePitch +
-        byte);
+        memory + (chunk - begin) % kStages * kStageBytes + StagedAt(row, byte));
   }
 };
 

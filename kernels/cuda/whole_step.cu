@@ -23,7 +23,6 @@
 // which need all y, which need all projections and values of layer l - 1, of
 // which every block makes some, after it has read the last of layer l - 2.
 #include <algorithm>
-#include <iterator>
 
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/step_attention.cuh"
@@ -184,9 +183,7 @@ bool WholeStepTakes(const WholeStep& step, const StepLayer& layer,
   const bool small =
       step.width <= kMaxStepWidth && step.value <= kMaxStepInputs &&
       step.inner <= kMaxStepInputs && layer.long_conv.levels <= kMaxStepLevels;
-  const bool compared = std::ranges::find(kComparedWidths, step.width) !=
-                        std::end(kComparedWidths);
-  if (!whole || !small || !compared || step.layers < 1) return false;
+  if (!whole || !small || step.layers < 1) return false;
   const int32_t blocks = GridOf(step, processors);
   // Outputs that a block has of a product at most.
   const auto outputs = [blocks](int32_t rows) {

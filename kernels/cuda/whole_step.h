@@ -20,11 +20,6 @@ inline constexpr int32_t kMaxStepLevels = 16;
 inline constexpr int32_t kMaxStepOutputs = 192;  // of a block, of one stage
 inline constexpr int32_t kStepProducts = 5;      // of a layer
 
-// Widths whose bits tests/models/device_invariance_test.cc has compared with
-// the ops' on a GPU; others run op by op until it has. The kernel is written
-// for every multiple of 128.
-inline constexpr int32_t kComparedWidths[] = {1024};
-
 // A layer's products, in the order of their use.
 enum StepWeight { kStepValue, kStepProjections, kStepOut, kStepUp, kStepDown };
 
@@ -90,6 +85,8 @@ inline int64_t ExchangeWords(const WholeStep& step) {
 
 // Whether a device's shared memory and the step's shape allow it: widths that
 // are multiples of what threads move at once, and within the bounds above.
+// tests/models/device_invariance_test.cc compares the bits with the ops' at
+// eight of them.
 // `step` without device addresses.
 bool WholeStepTakes(const WholeStep& step, const StepLayer& layer,
                     int32_t processors, int64_t shared_bytes);

@@ -125,6 +125,24 @@ TEST_P(FeedForwardTest, GivesARowTheSameBitsAloneAndOnAnyThreads) {
   }
 }
 
+// How a device cuts the first product into blocks depends on its rows.
+TEST_P(FeedForwardTest, GivesARowTheSameBitsInEveryBatchHoweverWide) {
+  constexpr int64_t kRows = 150;
+  constexpr int64_t kWidth = 590;
+  const FeedForwardInputs source(FeedForwardKind::kSwiglu, NormKind::kRms,
+                                 kRows, kWidth, 1100, DType::kBF16);
+  const std::vector<float> all = RunFeedForward(backend(), source);
+  for (const int64_t count : {1, 8, 16, 32, 64, 149}) {
+    SCOPED_TRACE(count);
+    FeedForwardInputs in = source;
+    in.rows = count;
+    const int64_t first = kRows - count;
+    in.y = RowsOf(source.y, kWidth, first, count);
+    ExpectSameBits(RunFeedForward(backend(), in),
+                   RowsOf(all, kWidth, first, count));
+  }
+}
+
 TEST_P(FeedForwardTest, RejectsMatricesThatDoNotFit) {
   const auto up = Pack(backend(), RandomMatrix(6, 4, DType::kF32, 1));
   const auto down = Pack(backend(), RandomMatrix(4, 3, DType::kF32, 2));

@@ -114,7 +114,7 @@ TEST_P(HierarchicalConvolutionTest, LongChunksGiveTheSameBitsAtManyLevels) {
   // Blocks wider than what a GPU sums at once, begun before and inside a chunk.
   for (const auto& [base_length, levels, tokens] :
        std::vector<std::tuple<int32_t, int32_t, int32_t>>{
-           {4, 8, 2 * (4 << 8) + 331}, {16, 10, 9'001}}) {
+           {4, 8, 2 * (4 << 8) + 331}, {16, 10, 9'001}, {16, 14, 5'000}}) {
     SCOPED_TRACE(::testing::Message()
                  << "B " << base_length << " S " << levels);
     const auto kernel = RandomKernel(5, base_length, levels);
@@ -169,6 +169,57 @@ TEST_P(HierarchicalConvolutionTest, NeighboursAndSlotsChangeNoBit) {
   }
   ExpectSameBits(together.ReadSlot(2), untouched);
   together.ExpectGapsUntouched();
+}
+
+// Chunks of several sequences in one step give what each gives token by token.
+void ExpectSameBesideOthers(Backend& backend,
+                            const reference::HierarchicalKernel& kernel,
+                            const std::vector<int32_t>& before,
+                            const std::vector<int32_t>& now) {
+  const int32_t width = kernel.width;
+  const int32_t count = static_cast<int32_t>(now.size());
+  Rig together(backend, kernel, count);
+  std::vector<Segment> segments;
+  std::vector<float> a;
+  std::vector<float> want;
+  std::vector<std::vector<float>> states;
+  for (int32_t i = 0; i < count; ++i) {
+    const auto own =
+        RandomFloats(int64_t{before[i] + now[i]} * width, -1, 1, 20 + i);
+    Rig alone(backend, kernel, 1);
+    const auto c = alone.RunSequence(0, own, {1});
+    const auto rest = RowsOf(c, width, before[i], now[i]);
+    want.insert(want.end(), rest.begin(), rest.end());
+    states.push_back(alone.ReadSlot(0));
+    if (before[i] > 0) {
+      together.RunSequence(i, RowsOf(own, width, 0, before[i]), {1});
+    }
+    const auto last = RowsOf(own, width, before[i], now[i]);
+    a.insert(a.end(), last.begin(), last.end());
+    segments.push_back({.slot = i, .rows = now[i], .position = before[i]});
+  }
+  ExpectSameBits(together.Step(Rows(segments), a), want);
+  for (int32_t i = 0; i < count; ++i) {
+    SCOPED_TRACE(i);
+    ExpectSameBits(together.ReadSlot(i), states[i]);
+  }
+  together.ExpectGapsUntouched();
+}
+
+// More groups of channels than a GPU has multiprocessors, and prompts that end
+// where its tiles do, before and behind: each block takes parts of several.
+TEST_P(HierarchicalConvolutionTest, LongChunksBesideOthersGiveTheSameBits) {
+  for (const int32_t width : {601, 604}) {  // rows of whole fours and others
+    SCOPED_TRACE(width);
+    ExpectSameBesideOthers(backend(), RandomKernel(width, 16, 9),
+                           {0, 700, 512, 1}, {2'049, 1'348, 2'048, 4'400});
+  }
+}
+
+// Which a GPU does another way than long ones.
+TEST_P(HierarchicalConvolutionTest, ShortChunksBesideOthersGiveTheSameBits) {
+  ExpectSameBesideOthers(backend(), RandomKernel(601, 16, 9),
+                         {0, 700, 512, 1, 333}, {64, 100, 512, 31, 2});
 }
 
 TEST_P(HierarchicalConvolutionTest, ThreadsChangeNoBit) {

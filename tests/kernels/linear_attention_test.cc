@@ -40,7 +40,10 @@ class LinearAttentionTest : public KernelTest {
   // The pieces are sizes of steps, the last one repeated.
   void ExpectMatch(const reference::AttentionWeights& weights, int64_t count,
                    const std::vector<int32_t>& pieces) {
-    const Tokens tokens(weights, count, 9);
+    ExpectMatch(weights, Tokens(weights, count, 9), pieces);
+  }
+  void ExpectMatch(const reference::AttentionWeights& weights,
+                   const Tokens& tokens, const std::vector<int32_t>& pieces) {
     const auto want = reference::LinearAttention(
         weights, tokens.Column(0, tokens.keys),
         tokens.Column(tokens.keys, tokens.values),
@@ -102,6 +105,32 @@ TEST_P(LinearAttentionTest, MatchesTheReferenceForWholeTilesAndWideHeads) {
     SCOPED_TRACE(key_dim);
     ExpectMatch(RandomWeights(2, key_dim, 68, FeatureMap::kElu1, true), 140,
                 std::vector<int32_t>{70});
+  }
+}
+
+TEST_P(LinearAttentionTest, MatchesTheReferenceForWholeHeads) {
+  // As many columns as a cluster of blocks takes at once on a GPU, and no
+  // fewer: every block has its part of the norm.
+  ExpectMatch(RandomWeights(1, 64, 512, FeatureMap::kElu1, true), 300);
+}
+
+TEST_P(LinearAttentionTest, MatchesTheReferenceForInputsOfManySizes) {
+  // Blocks of inputs share a scale on a GPU: neither a large token beside it
+  // nor a large column may take a small one's accuracy.
+  for (const FeatureMap map : {FeatureMap::kElu1, FeatureMap::kIdentity}) {
+    const auto weights = RandomWeights(2, 24, 70, map, true);
+    Tokens tokens(weights, 330, 9);
+    const std::vector<float> rows = RandomFloats(330, -8, 8, 77);
+    const std::vector<float> columns = RandomFloats(tokens.values, -8, 8, 78);
+    for (size_t t = 0; t < rows.size(); ++t) {
+      for (size_t j = 0; j < columns.size(); ++j) {
+        // Not negative: SiLU would leave nothing of a large one.
+        float& value = tokens.rows[t * static_cast<size_t>(tokens.stride) +
+                                   static_cast<size_t>(tokens.keys) + j];
+        value = std::abs(value) * std::exp2(std::round(rows[t] + columns[j]));
+      }
+    }
+    ExpectMatch(weights, tokens, {330});
   }
 }
 

@@ -109,10 +109,50 @@ TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatch) {
 
 // How a device cuts a product into blocks depends on its outputs and rows.
 TEST_P(LinearTest, GivesARowTheSameBitsInEveryBatchHoweverManyOutputs) {
-  for (const int64_t outputs : {2700, 5300}) {
-    SCOPED_TRACE(outputs);
-    ExpectTheSameBitsInEveryBatch({150, outputs, 1100, DType::kBF16},
-                                  RowKind::kDecode);
+  struct Shape {
+    int64_t outputs, inputs;
+  };
+  for (const Shape& shape :
+       {Shape{2700, 1100}, Shape{5300, 1100}, Shape{5300, 1000},
+        Shape{4400, 570}, Shape{17000, 130}}) {
+    SCOPED_TRACE(::testing::Message()
+                 << shape.outputs << " x " << shape.inputs);
+    ExpectTheSameBitsInEveryBatch(
+        {150, shape.outputs, shape.inputs, DType::kBF16}, RowKind::kDecode);
+  }
+}
+
+// A device may run two products of the same rows as one.
+TEST_P(LinearTest, GivesNeighboursTheBitsOfEachAlone) {
+  constexpr int64_t kInputs = 1000;
+  for (const int64_t rows : {1, 16, 64}) {
+    SCOPED_TRACE(rows);
+    const LinearInputs first(rows, 2300, kInputs, DType::kBF16);
+    LinearInputs second(rows, 900, kInputs, DType::kBF16);
+    second.weight = RandomMatrix(900, kInputs, DType::kBF16, 7);
+    const Rows batch = MakeRows(static_cast<int32_t>(rows), RowKind::kDecode);
+    Tensor x(backend(), first.x);
+    const LinearInputs* const both[] = {&first, &second};
+    std::vector<std::unique_ptr<Matrix>> weights;
+    std::vector<Tensor> biases;
+    std::vector<Tensor> outs;
+    for (const LinearInputs* in : both) {
+      weights.push_back(Pack(backend(), in->weight));
+      biases.emplace_back(backend(), in->bias);
+      outs.emplace_back(backend(), rows * in->weight.rows);
+    }
+    ASSERT_TRUE(backend().BeginStep(batch.step()).ok());
+    for (size_t i = 0; i < 2; ++i) {
+      ASSERT_TRUE(backend()
+                      .Run(Linear{.x = x.data(),
+                                  .weight = weights[i].get(),
+                                  .bias = biases[i].data(),
+                                  .out = outs[i].data()})
+                      .ok());
+    }
+    for (size_t i = 0; i < 2; ++i) {
+      ExpectSameBits(outs[i].Read(), RunLinear(backend(), *both[i]));
+    }
   }
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
+#include <ostream>
 #include <random>
 #include <string>
 #include <string_view>
@@ -30,48 +32,40 @@ struct Sequence {
   Rows alone;
 };
 
-// The width of a named size with few layers (models/named_sizes.h), or a tiny
-// one.
-enum class Width { kTiny, k31m, k125m, k350m, k1300m };
+// A tiny model's sizes, or practical ones: those of the named sizes
+// (models/named_sizes.h) and some between them.
+struct Width {
+  const char* name;
+  int32_t hidden_size = 0;  // 0: tiny
+  int32_t num_heads = 0;
+  int32_t shared_dim = 0;
+  int32_t value_dim = 0;
+  int32_t intermediate_size = 0;
+};
+constexpr Width kTiny = {""};
+constexpr Width k350m = {"Wide", 1024, 4, 256, 2048, 1408};
+constexpr Width kOtherWidths[] = {{"Wide256", 256, 2, 96, 512, 448},
+                                  {"Wide384", 384, 3, 144, 768, 576},
+                                  {"Wide31m", 512, 4, 128, 1024, 768},
+                                  {"Wide640", 640, 5, 320, 1280, 1728},
+                                  {"Wide125m", 768, 3, 192, 1536, 1536},
+                                  {"Wide1152", 1152, 9, 432, 2304, 1984},
+                                  {"Wide1300m", 2048, 8, 512, 4096, 2688}};
+// More than the two whose layers take turns with a place in memory.
+constexpr int32_t kLayers = 4;
 
-const char* Name(Width width) {
-  switch (width) {
-    case Width::kTiny:
-      return "";
-    case Width::k31m:
-      return "Wide31m";
-    case Width::k125m:
-      return "Wide125m";
-    case Width::k350m:
-      return "Wide";
-    case Width::k1300m:
-      return "Wide1300m";
-  }
-  return "";
+void PrintTo(const Width& width, std::ostream* out) {
+  *out << width.hidden_size;
 }
 
-// hidden_size, num_heads, shared_dim, value_dim, intermediate_size.
-void Widen(Width width, ModelConfig* config) {
-  const auto set = [config](int32_t d, int32_t heads, int32_t z, int32_t v,
-                            int32_t f) {
-    config->hidden_size = d;
-    config->num_heads = heads;
-    config->shared_dim = z;
-    config->value_dim = v;
-    config->intermediate_size = f;
-  };
-  switch (width) {
-    case Width::kTiny:
-      return;
-    case Width::k31m:
-      return set(512, 4, 128, 1024, 768);
-    case Width::k125m:
-      return set(768, 3, 192, 1536, 1536);
-    case Width::k350m:
-      return set(1024, 4, 256, 2048, 1408);
-    case Width::k1300m:
-      return set(2048, 8, 512, 4096, 2688);
-  }
+void Widen(const Width& width, ModelConfig* config) {
+  if (width.hidden_size == 0) return;
+  config->num_hidden_layers = kLayers;
+  config->hidden_size = width.hidden_size;
+  config->num_heads = width.num_heads;
+  config->shared_dim = width.shared_dim;
+  config->value_dim = width.value_dim;
+  config->intermediate_size = width.intermediate_size;
 }
 
 class DeviceInvarianceTest
@@ -106,7 +100,7 @@ class DeviceInvarianceTest
 
   static ModelConfig Config() {
     ModelConfig config = TinyConfig();
-    Width width = Width::kTiny;
+    Width width = kTiny;
     std::tie(config.long_conv_kind, config.torch_dtype, width) = GetParam();
     Widen(width, &config);
     if (config.long_conv_kind == LongConvKind::kExplicit) {
@@ -177,12 +171,10 @@ TEST_P(DeviceInvarianceTest, EveryBatchGivesASequenceTheBitsItGetsAlone) {
 
 // A GPU's kernels choose their blocks by the width and by the rows of a step,
 // so practical widths matter there (and cost too much elsewhere).
-std::vector<Width> Widths(const std::vector<Width>& of_a_gpu) {
+std::vector<Width> OnGpus(std::vector<Width> widths) {
   const char* const device = std::getenv("CHELA_TEST_DEVICE");
   const bool gpu = device != nullptr && std::string_view(device) == "cuda";
-  std::vector<Width> widths = {Width::kTiny};
-  if (gpu) widths.insert(widths.end(), of_a_gpu.begin(), of_a_gpu.end());
-  return widths;
+  return gpu ? widths : std::vector<Width>();
 }
 
 std::string NameOf(
@@ -191,7 +183,7 @@ std::string NameOf(
   return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
                          ? "Explicit"
                          : "Hierarchical") +
-         Name(std::get<1>(test.param)) + Name(std::get<2>(test.param));
+         Name(std::get<1>(test.param)) + std::get<2>(test.param).name;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -199,15 +191,23 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values(LongConvKind::kExplicit,
                                      LongConvKind::kHierarchical),
                      testing::Values(DType::kF32, DType::kBF16, DType::kF16),
-                     testing::ValuesIn(Widths({Width::k350m}))),
+                     testing::Values(kTiny)),
+    NameOf);
+
+INSTANTIATE_TEST_SUITE_P(
+    Wide, DeviceInvarianceTest,
+    testing::Combine(testing::Values(LongConvKind::kExplicit,
+                                     LongConvKind::kHierarchical),
+                     testing::Values(DType::kF32, DType::kBF16, DType::kF16),
+                     testing::ValuesIn(OnGpus({k350m}))),
     NameOf);
 
 INSTANTIATE_TEST_SUITE_P(
     Sizes, DeviceInvarianceTest,
     testing::Combine(testing::Values(LongConvKind::kHierarchical),
                      testing::Values(DType::kBF16),
-                     testing::ValuesIn(Widths({Width::k31m, Width::k125m,
-                                               Width::k1300m}))),
+                     testing::ValuesIn(OnGpus({std::begin(kOtherWidths),
+                                               std::end(kOtherWidths)}))),
     NameOf);
 
 }  // namespace

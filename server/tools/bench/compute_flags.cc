@@ -95,7 +95,7 @@ CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options) {
   AddReplayFlag(*command, options.attention_replay);
   command->add_flag("--spread", options.spread,
                     "Spread a batch's positions over a period of the long "
-                    "convolution");
+                    "convolution, an odd distance apart");
   command->add_flag("--stages", options.stages,
                     "Also what each op takes of a step; CPU only");
   command->add_flag("--control", options.control,

@@ -118,6 +118,10 @@ absl::Status DecodeWorkload::Seed(const Sequences& sequences, Set set) {
 
 void DecodeWorkload::SetPositions(const Sequences& sequences, Set set) {
   std::mt19937 random(7);
+  // An odd distance: multiples of a power of two would be equal positions to
+  // the levels below it.
+  const int64_t distance =
+      sequences.spread ? sequences.period / sequences.batch | 1 : 0;
   for (Copy& copy : copies_) {
     Place& place = copy.places[set];
     place = Place();
@@ -126,9 +130,7 @@ void DecodeWorkload::SetPositions(const Sequences& sequences, Set set) {
       segment.slot = copy.slots[FirstSlot(set) + row].id();
       segment.first_row = row;
       segment.rows = 1;
-      segment.position =
-          sequences.position +
-          (sequences.spread ? row * sequences.period / sequences.batch : 0);
+      segment.position = sequences.position + row * distance;
       place.plan.segments.push_back(segment);
       place.plan.tokens.push_back(
           static_cast<int32_t>(random() % config().vocab_size));
