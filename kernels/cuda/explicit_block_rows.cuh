@@ -26,6 +26,7 @@ struct PartMemory {
   // Planes four apart meet other banks: the two halves of a row go there at
   // once.
   float planes[kPartChannels][kPlane + 4];
+  float2 back[kBackRoots][32];  // see MakeBackRoots
 };
 
 // What the threads of one part share.
@@ -129,6 +130,7 @@ __device__ __forceinline__ void StageInputs(
 // Which outputs of a block a sum of products is for.
 struct Outputs {
   int first = 0;  // row 0 of the block, relative to the chunk's first token
+  int end = 0;    // rows from here on stay as they are
   // An earlier batch has added to them; if none has, their inputs go into the
   // state as well.
   bool begun = false;
@@ -194,7 +196,7 @@ __device__ __forceinline__ void StoreOutputs(const Work& work,
     FourChannels sum = rows.sums[u];
     if (begins) AddProduct(skip, rows.inputs[u], &sum);
     Add(sum, &y[u]);
-    if (row < 0) continue;
+    if (row < 0 || row >= outputs.end) continue;
     if (!beyond) {
       StoreRow<kWide>(y[u], work.c + int64_t{row} * work.width, work.channels);
     }
