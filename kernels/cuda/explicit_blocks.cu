@@ -235,6 +235,8 @@ bool Aligned(const void* pointer) {
 
 }  // namespace
 
+int64_t BlocksSharedBytes() { return int64_t{sizeof(PartMemory)}; }
+
 cudaError_t LaunchBlocks(const ExplicitConvolution& op,
                          const ExplicitView& view, const Chunk* chunks,
                          int32_t count, cudaStream_t stream) {
