@@ -33,6 +33,13 @@ function(chela_test name)
     CHELA_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
     CHELA_BINARY_DIR="${PROJECT_BINARY_DIR}")
   chela_compile_options(${name})
+  if(CHELA_UNITY_TESTS)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON)
+  endif()
+  if(CHELA_SANITIZE)
+    # A case runs once: compiling it at -O1 takes longer than that gains.
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT 300 LABELS "${ARG_LABELS}")
   foreach(label IN LISTS ARG_LABELS)
@@ -53,6 +60,9 @@ function(chela_compile_options target)
   # an intrinsic): otherwise a row's bits would depend on the optimiser.
   target_compile_options(${target} PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+  # Several sources in one are no header whose types another file may see.
+  target_compile_options(${target} PRIVATE
+    $<$<BOOL:${CMAKE_UNITY_BUILD}>:-Wno-subobject-linkage>)
   if(CHELA_SANITIZE)
     # gcc's own manual: sanitizers make it see uninitialised values where there
     # are none.

@@ -10,13 +10,13 @@
 namespace chela {
 namespace {
 
-constexpr float kLargest = std::numeric_limits<float>::max();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kFloatMax = std::numeric_limits<float>::max();
+constexpr float kFloatInfinity = std::numeric_limits<float>::infinity();
 
 // As Candidates::Scale has it.
 float InverseTemperature(double temperature) {
-  if (!(temperature > 0)) return kInfinity;
-  return static_cast<float>(std::min(1.0 / temperature, double{kLargest}));
+  if (!(temperature > 0)) return kFloatInfinity;
+  return static_cast<float>(std::min(1.0 / temperature, double{kFloatMax}));
 }
 
 // A ban is a bias that no other one lifts.
@@ -25,10 +25,12 @@ std::vector<TokenBias> MakeBiases(const SamplingParams& params, bool first) {
   for (const TokenBias& one : params.logit_bias) {
     biases[one.token] += one.bias;
   }
-  for (const int32_t token : params.banned_tokens) biases[token] = -kInfinity;
+  for (const int32_t token : params.banned_tokens)
+    biases[token] = -kFloatInfinity;
   if (first) {
     // A tokenizer without EOS has -1.
-    for (const int32_t token : params.end_tokens) biases[token] = -kInfinity;
+    for (const int32_t token : params.end_tokens)
+      biases[token] = -kFloatInfinity;
   }
   biases.erase(biases.begin(), biases.lower_bound(0));
   std::vector<TokenBias> list;

@@ -1,16 +1,14 @@
 #include "models/json_text.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "models/mapped_file.h"
 
 namespace chela {
 namespace {
@@ -92,29 +90,14 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text) {
 
 absl::StatusOr<std::string> ReadTextFile(const std::string& path,
                                          size_t max_bytes) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
-      std::fopen(path.c_str(), "rb"), &std::fclose);
-  if (file == nullptr) {
-    const std::string message =
-        absl::StrCat(path, ": cannot open: ", std::strerror(errno));
-    return errno == ENOENT ? absl::NotFoundError(message)
-                           : absl::UnavailableError(message);
+  const absl::StatusOr<MappedFile> file = MappedFile::Open(path);
+  if (!file.ok()) return file.status();
+  const std::span<const std::byte> bytes = file->bytes();
+  if (bytes.size() > max_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": ", bytes.size(), " bytes; want at most ", max_bytes));
   }
-  std::string text;
-  std::string block(size_t{64} << 10, '\0');
-  while (text.size() <= max_bytes) {
-    const size_t got = std::fread(block.data(), 1, block.size(), file.get());
-    if (got == 0) break;
-    text.append(block, 0, got);
-  }
-  if (std::ferror(file.get()) != 0) {
-    return absl::UnavailableError(absl::StrCat(path, ": cannot read"));
-  }
-  if (text.size() > max_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": too long; want at most ", max_bytes, " bytes"));
-  }
-  return text;
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 std::string Shown(const nlohmann::json& value) {

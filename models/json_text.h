@@ -19,8 +19,8 @@ namespace chela {
 // object, nesting deeper than 32 levels, and for anything but an object.
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text);
 
-// The bytes of a small text file. NOT_FOUND if there is none,
-// INVALID_ARGUMENT above max_bytes, UNAVAILABLE if it cannot be read.
+// The bytes of a small file. NOT_FOUND if there is none, INVALID_ARGUMENT if it
+// is no regular file or above max_bytes, UNAVAILABLE if it cannot be read.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path,
                                          size_t max_bytes);
 

@@ -1,42 +1,21 @@
 #include "models/tokenizer.h"
 
 #include <filesystem>
-#include <fstream>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "models/byte_level_tokenizer.h"
 #include "models/byte_tokenizer.h"
+#include "models/json_text.h"
 #include "models/sentencepiece_tokenizer.h"
 
 namespace chela {
 namespace {
 
 // Far above any vocabulary; a larger file is no tokenizer.
-constexpr uintmax_t kMaxFileBytes = uintmax_t{256} << 20;
+constexpr size_t kMaxFileBytes = size_t{256} << 20;
 // The JSON document takes some ten times its text.
-constexpr uintmax_t kMaxJsonBytes = uintmax_t{64} << 20;
-
-absl::StatusOr<std::string> ReadModelFile(const std::string& path,
-                                          uintmax_t max_bytes) {
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(path, error);
-  if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": cannot be read: ", error.message()));
-  }
-  if (size > max_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", size, " bytes; want at most ", max_bytes));
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes(size, '\0');
-  if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, ": cannot be read: ", file.gcount(), " of ", size, " bytes"));
-  }
-  return bytes;
-}
+constexpr size_t kMaxJsonBytes = size_t{64} << 20;
 
 absl::Status CheckSpecial(absl::string_view key, int32_t id, int32_t vocab) {
   if (id >= 0 && id < vocab) return absl::OkStatus();
@@ -68,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(
   }
   const std::string& path = is_model ? model : json;
   absl::StatusOr<std::string> bytes =
-      ReadModelFile(path, is_model ? kMaxFileBytes : kMaxJsonBytes);
+      ReadTextFile(path, is_model ? kMaxFileBytes : kMaxJsonBytes);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
       is_model ? SentencePieceTokenizer::Create(*bytes, config)

@@ -19,6 +19,7 @@
 #include "server/loaded_model.h"
 #include "server/model_search.h"
 #include "server/rpc/log.h"
+#include "server/rpc/signed_state.h"
 #include "server/server.h"
 #include "server/server_config.h"
 #include "server/signal_watcher.h"
@@ -69,6 +70,10 @@ int Fail(const absl::Status& status) {
 int Check(const ServerConfig& config, const std::string& directory) {
   const absl::StatusOr<LoadedModel> loaded = LoadModel(config, directory);
   if (!loaded.ok()) return Fail(loaded.status());
+  if (!config.state_key_file.empty()) {
+    const auto signer = StateSigner::Load(config.state_key_file);
+    if (!signer.ok()) return Fail(signer.status());
+  }
   std::cout << DescribeModel(*loaded, config);
   return 0;
 }

@@ -1,5 +1,6 @@
 #include "server/server_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -69,8 +70,9 @@ void AddModelFlags(CLI::App& app, ServerConfig& config) {
             OffOrNumber(kMinReplay, kMaxReplay, &config.attention_replay),
             "off|R",
             "Write attention states every R tokens only, 2 .. 32: fewer bytes, "
-            "but hardly faster yet (docs/performance.md). States of other "
-            "settings are refused [off]");
+            "which a GPU gains by from some 32 sequences on "
+            "(docs/performance.md). States of other settings are refused "
+            "[off]");
   flags.Add("threads", WholeNumber(0, 1024, &config.threads), "N",
             "Computing threads [0: every core of this process]");
   flags.Add("max-sequences", WholeNumber(0, 65536, &config.max_sequences), "N",

@@ -1,10 +1,13 @@
 #ifndef CHELA_SERVER_SERVER_FLAGS_H_
 #define CHELA_SERVER_SERVER_FLAGS_H_
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "server/server_config.h"
+
+namespace CLI {
+class App;  // CLI/CLI.hpp compiles slowly.
+}  // namespace CLI
 
 namespace chela {
 

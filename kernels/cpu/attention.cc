@@ -22,6 +22,8 @@ struct Rows {
   float* k;
   float* w;
   float* o;
+  int64_t key_stride;    // of q and k
+  int64_t value_stride;  // of w and o
 };
 
 // Floats from one row to the next: an odd number of cache lines, so that the
@@ -51,8 +53,6 @@ struct Part {
   int64_t first_column;  // of the head
   int64_t columns;
   Rows at;
-  int64_t key_stride;
-  int64_t value_stride;
 
   int64_t key() const { return head * op.key_dim; }
   int64_t column() const { return head * op.value_dim + first_column; }
@@ -70,14 +70,14 @@ AttentionTile TileOf(const Part& part, int64_t t) {
           .columns = part.columns,
           .decay = part.decay(),
           .fresh = part.segment.position == 0 && t == 0,
-          .q = part.at.q + row * part.key_stride + part.key(),
-          .k = part.at.k + row * part.key_stride + part.key(),
-          .key_stride = part.key_stride,
-          .w = part.at.w + row * part.value_stride + part.column(),
-          .value_stride = part.value_stride,
+          .q = part.at.q + row * part.at.key_stride + part.key(),
+          .k = part.at.k + row * part.at.key_stride + part.key(),
+          .key_stride = part.at.key_stride,
+          .w = part.at.w + row * part.at.value_stride + part.column(),
+          .value_stride = part.at.value_stride,
           .state = part.state(),
           .state_stride = part.op.value_dim,
-          .o = part.at.o + row * part.value_stride + part.column()};
+          .o = part.at.o + row * part.at.value_stride + part.column()};
 }
 
 // What a task does of a segment with replay before its tokens, or all of it
@@ -125,6 +125,42 @@ void SetRings(const LinearAttention& op, const StepRows& step) {
   }
 }
 
+// phi(q), phi(k) and w of rows [begin, end).
+void MakeInputs(const LinearAttention& op, const Rows& at,
+                const CpuKernelTable& kernels, int64_t begin, int64_t end) {
+  const auto make = kernels.attention_input[static_cast<int>(op.feature_map)];
+  for (int64_t row = begin; row < end; ++row) {
+    make({.keys = int64_t{op.heads} * op.key_dim,
+          .values = int64_t{op.heads} * op.value_dim,
+          .shared = op.shared.data + row * op.shared.stride,
+          .value = op.value.data + row * op.value.stride,
+          .q_scale = op.q_scale,
+          .q_bias = op.q_bias,
+          .k_scale = op.k_scale,
+          .k_bias = op.k_bias,
+          .q = at.q + row * at.key_stride,
+          .k = at.k + row * at.key_stride,
+          .w = at.w + row * at.value_stride});
+  }
+}
+
+// Norm and gate of rows [begin, end).
+void WriteOutputs(const LinearAttention& op, const Rows& at,
+                  const CpuKernelTable& kernels, int64_t begin, int64_t end) {
+  const int64_t values = int64_t{op.heads} * op.value_dim;
+  for (int64_t i = begin * op.heads; i < end * op.heads; ++i) {
+    const int64_t row = i / op.heads;
+    const int64_t column = i % op.heads * op.value_dim;
+    kernels.attention_output(
+        {.value_dim = op.value_dim,
+         .eps = op.norm_eps,
+         .reset = op.reset.data + row * op.reset.stride + column,
+         .weight = op.norm_weight + column,
+         .o = at.o + row * at.value_stride + column,
+         .out = op.out + row * values + column});
+  }
+}
+
 }  // namespace
 
 absl::Status CpuBackend::Run(const LinearAttention& op) {
@@ -141,24 +177,14 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
         absl::StrCat("CPU memory: none for ", rows, " rows of attention"));
   }
   float* const w = room + 2 * rows * key_stride;
-  const Rows at{room, room + rows * key_stride, w, w + rows * value_stride};
-
-  const auto make_inputs =
-      kernels_.attention_input[static_cast<int>(op.feature_map)];
+  const Rows at{.q = room,
+                .k = room + rows * key_stride,
+                .w = w,
+                .o = w + rows * value_stride,
+                .key_stride = key_stride,
+                .value_stride = value_stride};
   ForRanges(rows, keys + values, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      make_inputs({.keys = keys,
-                   .values = values,
-                   .shared = op.shared.data + row * op.shared.stride,
-                   .value = op.value.data + row * op.value.stride,
-                   .q_scale = op.q_scale,
-                   .q_bias = op.q_bias,
-                   .k_scale = op.k_scale,
-                   .k_bias = op.k_bias,
-                   .q = at.q + row * key_stride,
-                   .k = at.k + row * key_stride,
-                   .w = at.w + row * value_stride});
-    }
+    MakeInputs(op, at, kernels_, begin, end);
   });
 
   const int64_t columns = ColumnsPerTask(op, step_, pool_.threads());
@@ -173,9 +199,7 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
                        head,
                        first_column,
                        std::min(columns, op.value_dim - first_column),
-                       at,
-                       key_stride,
-                       value_stride};
+                       at};
     if (op.replay.period > 0) {
       RunReplay(part, kernels_);
       if (segment.rows == 1) return;
@@ -191,17 +215,7 @@ absl::Status CpuBackend::Run(const LinearAttention& op) {
   if (op.replay.period > 0) SetRings(op, step_);
 
   ForRanges(rows, values, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * op.heads; i < end * op.heads; ++i) {
-      const int64_t row = i / op.heads;
-      const int64_t column = i % op.heads * op.value_dim;
-      kernels_.attention_output(
-          {.value_dim = op.value_dim,
-           .eps = op.norm_eps,
-           .reset = op.reset.data + row * op.reset.stride + column,
-           .weight = op.norm_weight + column,
-           .o = at.o + row * value_stride + column,
-           .out = op.out + row * values + column});
-    }
+    WriteOutputs(op, at, kernels_, begin, end);
   });
   return absl::OkStatus();
 }

@@ -21,14 +21,16 @@ namespace chela::cuda {
 // tiles in an order that the width alone decides.
 cudaError_t LaunchDecode(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream);
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream);
 
 // The same with replay (kernels/attention_replay.h): one read of each state,
 // and a write where a period ends. The sums add the entries of the ring after
 // the keys, one after the other.
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream);
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream);
 // Before a chunk with replay: adds the ring to the state and empties it.
 cudaError_t LaunchEmptyRings(const LinearAttention& op, const ChunkList& chunks,
                              cudaStream_t stream);
@@ -46,18 +48,28 @@ struct ChunkScratch {
   __half* queries = nullptr;  // [heads, rows / 16] row tiles of 4 fragments
   // [heads, rows, 2, 64]: decayed phi(k), high and low (WriteKeys).
   __half* keys = nullptr;
-  // [heads, rows / 16] row tiles of 16 fragments: decayed phi(q) . phi(k) with
-  // the tokens of the group; those after the row tile are not there.
+  // [heads, rows / 16] row tiles of 8 fragments: decayed phi(q) . phi(k) with
+  // the tokens of the half group; those after the row tile are not there.
   __half* scores = nullptr;
   float4* scales = nullptr;  // [heads, rows], see WriteRows
-  float* states = nullptr;   // [groups of the step, heads, key_dim, value_dim]
+  // [groups of the step, heads, BlocksOfHead]: of SiLU of a tile's values.
+  int32_t* exponents = nullptr;
+  // [groups of the step + chunks, heads, key_dim, value_dim]: at the start of
+  // each group of a chunk, and one place more.
+  float* states = nullptr;
+  // [groups of the step, heads, key_dim, value_dim]: the own part of the first
+  // half of each group that has more.
+  float* halves = nullptr;
 };
+inline constexpr int32_t kHalfGroup = kStateGroup / 2;
 // Places of a head for the chunks of a step.
 int64_t ScratchRows(int64_t rows, const ChunkList& chunks);
 bool InBlocks(const LinearAttention& op);
 cudaError_t LaunchChunks(const LinearAttention& op, const ChunkScratch& scratch,
                          const ChunkList& chunks, bool clusters,
                          cudaStream_t stream);
+// Blocks that share a head's columns, 64 each.
+int BlocksOfHead(const LinearAttention& op, bool clusters);
 // Whether LaunchBlocks norms and gates too: where a head's columns fit a
 // cluster.
 bool GatesInBlocks(const LinearAttention& op, bool clusters);

@@ -11,6 +11,7 @@
 namespace chela::cuda {
 
 inline constexpr int kGroupTokens = kStateGroup;
+inline constexpr int kHalfTokens = kHalfGroup;
 inline constexpr int kPieceTokens = 64;  // whose keys have one scale
 inline constexpr int kRowTile = 16;      // tokens of a warp's fragment
 
@@ -63,6 +64,22 @@ __device__ __forceinline__ void StoreFragment(const LeftHalves& fragment,
                        fragment.high[3]);
   lane[32] = make_uint4(fragment.low[0], fragment.low[1], fragment.low[2],
                         fragment.low[3]);
+}
+
+// Starts the copy of 16 bytes to shared memory; zeros if they do not exist.
+__device__ __forceinline__ void StartCopy(const __half* from, bool exists,
+                                          const __half* to) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(exists ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void EndCopies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int kLater>  // groups of copies that may still be under way
+__device__ __forceinline__ void WaitForCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
 }
 
 // Four floats of a row of which `left` exist, else 0.

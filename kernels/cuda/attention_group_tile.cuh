@@ -1,4 +1,5 @@
-// 64 value columns of a head for one group of 256 tokens, in shared memory.
+// 64 value columns of a head for one group of 256 tokens: values in shared
+// memory, and the group's own part of the state.
 #ifndef CHELA_KERNELS_CUDA_ATTENTION_GROUP_TILE_CUH_
 #define CHELA_KERNELS_CUDA_ATTENTION_GROUP_TILE_CUH_
 
@@ -8,33 +9,27 @@
 
 namespace chela::cuda {
 
-inline constexpr int kGroupThreads = 256;
+inline constexpr int kGroupThreads = 512;
 inline constexpr int kGroupWarps = kGroupThreads / 32;
-inline constexpr int kRoundRows = kGroupThreads / 16;
 
-// A block's shared memory. Of the two buffers one has the state at the group's
-// start while outputs are computed; pieces of the keys take turns in both.
+// A block's shared memory. Pieces of the keys take turns in the two buffers.
 struct TileMemory {
   __device__ explicit TileMemory(void* memory)
       : values(static_cast<__half*>(memory), kGroupTokens),
         buffers(values.low + kGroupTokens * 64),
         powers(reinterpret_cast<float*>(buffers + 2 * kBuffer)),
-        squares(powers + kGroupTokens + 4),
-        largest(reinterpret_cast<uint32_t*>(squares +
-                                            kMaxCluster * kGroupTokens)) {}
+        largest(reinterpret_cast<uint32_t*>(powers + kGroupTokens + 4)) {}
   __device__ SplitPlanes Buffer(int i) const {
     return {buffers + i * kBuffer, kTileKeys};
   }
   static constexpr int kBuffer = 2 * kTileKeys * 64;
   static constexpr size_t kBytes =
       (2 * kGroupTokens * 64 + 2 * kBuffer) * sizeof(__half) +
-      (kGroupTokens + 4 + kMaxCluster * kGroupTokens + 2 * kGroupWarps) *
-          sizeof(float);
+      (kGroupTokens + 4 + kGroupWarps) * sizeof(float);
   SplitPlanes values;
   __half* buffers;
   float* powers;      // [257]
-  float* squares;     // [8, 256]: of every tile of the head
-  uint32_t* largest;  // [2, warps]
+  uint32_t* largest;  // [warps]
 };
 
 // What a block of threads works on.
@@ -45,7 +40,23 @@ struct Tile {
   int first_column = 0;
   int64_t first_row = 0;  // of the group, in the step
   int64_t place = 0;      // of the group, in the working memory
+  int64_t index = 0;      // of the tile among the step's
   int count = 0;          // tokens of the group
+
+  // What blocks of BlocksOfHead a head are about: blockIdx.x is the head and
+  // the tile, blockIdx.y the chunk.
+  __device__ Tile(const LinearAttention& op, const ChunkScratch& scratch,
+                  const Chunk& chunk, int group, const GroupSpan& span,
+                  int across)
+      : op(op),
+        scratch(scratch),
+        head(static_cast<int>(blockIdx.x) / across),
+        first_column(static_cast<int>(blockIdx.x) % across * kTileColumns),
+        first_row(chunk.first_row + (span.begin - chunk.position)),
+        place(PlaceOf(scratch, static_cast<int>(blockIdx.y), group, first_row,
+                      head)),
+        index(int64_t{chunk.first_group + group} * gridDim.x + blockIdx.x),
+        count(span.count()) {}
 
   __device__ int64_t StateAt(int key, int column) const {
     return (int64_t{head} * op.key_dim + key) * op.value_dim + first_column +
@@ -54,14 +65,25 @@ struct Tile {
   __device__ bool InState(int key, int column) const {
     return key < op.key_dim && first_column + column < op.value_dim;
   }
-  __device__ int64_t StateFloats() const {
-    return int64_t{op.heads} * op.key_dim * op.value_dim;
-  }
 };
 
-// A thread's floats of rows of 64 columns: four of every 16th row.
-template <int kRounds>
+// The states of a chunk in the working memory, the first group's first.
+__device__ __forceinline__ int64_t StateFloats(const LinearAttention& op) {
+  return int64_t{op.heads} * op.key_dim * op.value_dim;
+}
+__device__ __forceinline__ float* StatesOf(const LinearAttention& op,
+                                           const ChunkScratch& scratch,
+                                           const Chunk& chunk) {
+  return scratch.states +
+         int64_t{chunk.first_group + blockIdx.y} * StateFloats(op);
+}
+
+// A thread's floats of kRows rows of 64 columns, of which kThreads threads take
+// four each.
+template <int kRows, int kThreads>
 struct RawRows {
+  static constexpr int kRoundRows = kThreads / 16;
+  static constexpr int kRounds = kRows / kRoundRows;
   float4 four[kRounds];
 
   // `from`: the first row; `left` columns of it exist.
@@ -104,12 +126,24 @@ struct RawRows {
   }
 };
 
+// The exponent of what a block's threads have; `memory` is a place a warp.
+template <int kWarps>
+__device__ __forceinline__ int BlockExponent(uint32_t largest,
+                                             uint32_t* memory) {
+  memory[threadIdx.x / 32] = __reduce_max_sync(kWholeWarp, largest);
+  __syncthreads();
+  largest = 0;
+#pragma unroll
+  for (int i = 0; i < kWarps; ++i) largest = max(largest, memory[i]);
+  return ExponentOf(largest);
+}
+
 // Starts the copy of a piece of the keys into a buffer.
 __device__ __forceinline__ void StartKeys(const Tile& tile, int piece,
                                           const SplitPlanes& to) {
 #pragma unroll
-  for (int i = 0; i < kPieceTokens / kRoundRows; ++i) {
-    const int row = i * kRoundRows + static_cast<int>(threadIdx.x) / 16;
+  for (int first = 0; first < kPieceTokens; first += kGroupThreads / 16) {
+    const int row = first + static_cast<int>(threadIdx.x) / 16;
     const int part = static_cast<int>(threadIdx.x) % 16;
     const int token = piece * kPieceTokens + row;
     const bool exists = token < tile.count;  // else zeros
@@ -118,44 +152,44 @@ __device__ __forceinline__ void StartKeys(const Tile& tile, int piece,
                                part * 8;
     const __half* const at =
         (part < 8 ? to.high : to.low) + HalfAt(row, part % 8 * 8);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                     static_cast<uint32_t>(__cvta_generic_to_shared(at))),
-                 "l"(from), "r"(exists ? 16 : 0)
-                 : "memory");
+    StartCopy(from, exists, at);
   }
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int kLater>  // pieces that may still be under way
-__device__ __forceinline__ void WaitForKeys() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+  EndCopies();
 }
 
-// A warp's part of the group's own state: 16 keys by 32 columns.
+// A warp's part of the group's own state: 16 keys by 16 columns.
 struct OwnState {
-  float sums[4][4] = {};
+  static constexpr int kFragments = 2;
+  float sums[kFragments][4] = {};
   int first_key = static_cast<int>(threadIdx.x) / 32 % 4 * 16;
-  int first_column = static_cast<int>(threadIdx.x) / 128 * 32;
+  int first_column = static_cast<int>(threadIdx.x) / 128 * 16;
 
   // state = l^n state + a piece's n tokens.
   __device__ __forceinline__ void AddPiece(const TileMemory& memory, int piece,
                                            const SplitPlanes& keys, float decay,
                                            float scale) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    WarpSums<4> own;
+    // Rows of the planes are tokens.
+    const uint32_t left_at =
+        SharedAddress(keys.high + HalfAt(lane / 16 * 8 + lane % 8,
+                                         first_key + lane / 8 % 2 * 8));
+    const uint32_t right_at =
+        SharedAddress(memory.values.high + piece * kPieceTokens * 64 +
+                      HalfAt(lane % 16, first_column + lane / 16 * 8));
+    WarpSums<kFragments> own;
 #pragma unroll
     for (int token = 0; token < kPieceTokens; token += 16) {
       LeftHalves left;
-      const int at = HalfAt(token + lane / 16 * 8 + lane % 8,
-                            first_key + lane / 8 % 2 * 8);
-      LoadMatrices<true>(keys.high + at, left.high);
-      LoadMatrices<true>(keys.low + at, left.low);
-      AddProducts<4>(
-          left,
-          RowTerms{memory.values, piece * kPieceTokens + token, first_column},
-          &own);
+      LoadMatricesAt(left_at + token * kRowBytes, left.high);
+      LoadMatricesAt(left_at + (kTileKeys + token) * kRowBytes, left.low);
+      uint32_t high[4];
+      uint32_t low[4];
+      LoadMatricesAt(right_at + token * kRowBytes, high);
+      LoadMatricesAt(right_at + (kGroupTokens + token) * kRowBytes, low);
+      AddPair(left, high, low, 0, &own);
     }
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
+    for (int j = 0; j < kFragments; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         sums[j][i] = fmaf(decay, sums[j][i], own.At(j, i) * scale);
@@ -168,7 +202,7 @@ struct OwnState {
   __device__ __forceinline__ void ForEach(const Use& use) const {
     const FragmentLane lane;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
+    for (int j = 0; j < kFragments; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         use(first_key + lane.row + i / 2 * 8,
@@ -178,27 +212,39 @@ struct OwnState {
   }
 };
 
-// The own state of the whole group. Piece 0 is under way to buffer 1; buffer 0
-// is free once all threads are here. unit: of the values.
+// Piece i of the keys goes to buffer i % 2.
+__device__ __forceinline__ void StartFirstKeys(const Tile& tile,
+                                               const TileMemory& memory) {
+  StartKeys(tile, 0, memory.Buffer(0));
+  if (tile.count > kPieceTokens) StartKeys(tile, 1, memory.Buffer(1));
+}
+
+// The own state of the whole group, whose first keys are under way. unit: of
+// the values. Calls half(state) where the first half ends if there is more.
+template <typename Half>
 __device__ __forceinline__ OwnState SumState(const Tile& tile,
                                              const TileMemory& memory,
-                                             float unit) {
+                                             float unit, const Half& half) {
   OwnState state;
   const int pieces = (tile.count + kPieceTokens - 1) / kPieceTokens;
 #pragma unroll 1
   for (int piece = 0; piece < pieces; ++piece) {
-    __syncthreads();  // the piece before was read
+    const int begin = piece * kPieceTokens;
+    const float scale = tile.scratch.scales[tile.place + begin].z * unit;
     if (piece + 1 < pieces) {
-      StartKeys(tile, piece + 1, memory.Buffer(piece % 2));
-      WaitForKeys<1>();
+      WaitForCopies<1>();
     } else {
-      WaitForKeys<0>();
+      WaitForCopies<0>();
     }
     __syncthreads();
-    const int begin = piece * kPieceTokens;
-    state.AddPiece(memory, piece, memory.Buffer((piece + 1) % 2),
-                   memory.powers[min(kPieceTokens, tile.count - begin)],
-                   tile.scratch.scales[tile.place + begin].z * unit);
+    const SplitPlanes keys = memory.Buffer(piece % 2);
+    state.AddPiece(memory, piece, keys,
+                   memory.powers[min(kPieceTokens, tile.count - begin)], scale);
+    if (piece + 1 < pieces && begin + kPieceTokens == kHalfTokens) half(state);
+    if (piece + 2 < pieces) {
+      __syncthreads();  // the piece was read
+      StartKeys(tile, piece + 2, keys);
+    }
   }
   return state;
 }

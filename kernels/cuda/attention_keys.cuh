@@ -1,5 +1,4 @@
-// phi(q) and phi(k) of a group of 256 tokens of the linear attention, in shared
-// memory.
+// phi(q) and phi(k) of half a group of the linear attention, in shared memory.
 #ifndef CHELA_KERNELS_CUDA_ATTENTION_KEYS_CUH_
 #define CHELA_KERNELS_CUDA_ATTENTION_KEYS_CUH_
 
@@ -10,38 +9,34 @@
 namespace chela::cuda {
 
 inline constexpr int kScoreThreads = 512;
-inline constexpr int kHalfRows =
-    kGroupTokens / 2;  // whose scores a block writes
 inline constexpr int kRoundTokens = kScoreThreads / 16;
-inline constexpr int kOwnRounds = kHalfRows / kRoundTokens;
+inline constexpr int kOwnRounds = kHalfTokens / kRoundTokens;
 
 // A block's shared memory.
 struct ScoreMemory {
   __device__ explicit ScoreMemory(void* memory)
-      : keys(static_cast<__half*>(memory), kGroupTokens),
-        queries(keys.low + kGroupTokens * 64, kHalfRows),
-        powers(reinterpret_cast<float*>(queries.low + kHalfRows * 64)),
+      : keys(static_cast<__half*>(memory), kHalfTokens),
+        queries(keys.low + kHalfTokens * 64, kHalfTokens),
+        powers(reinterpret_cast<float*>(queries.low + kHalfTokens * 64)),
         key_exponents(reinterpret_cast<int*>(powers + kGroupTokens + 1)),
-        query_exponents(key_exponents + kGroupTokens) {}
-  static constexpr size_t kBytes =
-      (kGroupTokens + kHalfRows) * 64 * 2 * sizeof(__half) +
-      (kGroupTokens + 1) * sizeof(float) +
-      (kGroupTokens + kHalfRows) * sizeof(int);
+        query_exponents(key_exponents + kHalfTokens) {}
+  static constexpr size_t kBytes = 2 * kHalfTokens * 64 * 2 * sizeof(__half) +
+                                   (kGroupTokens + 1) * sizeof(float) +
+                                   2 * kHalfTokens * sizeof(int);
   SplitPlanes keys;
   SplitPlanes queries;
   float* powers;         // [257]
-  int* key_exponents;    // [256], of each token's keys
+  int* key_exponents;    // [128], of each token's keys
   int* query_exponents;  // [128]
 };
 
-// A block's tokens: the group's up to the end of its half.
+// A block's tokens: those of half a group.
 struct Part {
   const LinearAttention& op;
   const ChunkScratch& scratch;
   int head = 0;
   int64_t first_row = 0;  // of the group, in the step
   int64_t place = 0;      // of the group, in the working memory
-  int count = 0;          // tokens of the group
   int begin = 0;          // of the half, in the group
   int end = 0;
 };
@@ -138,19 +133,19 @@ __device__ __forceinline__ int LargestExponent(const int* exponents, int begin,
 // Keys as the state's sums take them: l^(n-1-s) k_s, s counted in the 64 tokens
 // of a piece that has n, with one scale for the piece.
 __device__ __forceinline__ void WriteKeys(const Part& part,
-                                          const ScoreMemory& memory, int token,
+                                          const ScoreMemory& memory, int row,
                                           int column, const float4& keys) {
-  const int piece = token / kPieceTokens * kPieceTokens;
-  const int exponent = LargestExponent(memory.key_exponents, piece,
-                                       min(part.end, piece + kPieceTokens));
-  if (token >= part.end) return;
-  const int last = min(part.count, piece + kPieceTokens) - 1;
-  const float decay = memory.powers[last - token];
+  const int rows = part.end - part.begin;
+  const int piece = row / kPieceTokens * kPieceTokens;
+  const int piece_end = min(rows, piece + kPieceTokens);
+  const int exponent = LargestExponent(memory.key_exponents, piece, piece_end);
+  if (row >= rows) return;
+  const float decay = memory.powers[piece_end - 1 - row];
   const float scale = PowerOfTwo(kHalfExponent - exponent);
   const SplitPair first = Split(decay * keys.x * scale, decay * keys.y * scale);
   const SplitPair second =
       Split(decay * keys.z * scale, decay * keys.w * scale);
-  const int64_t at = part.place + token;
+  const int64_t at = part.place + part.begin + row;
   __half* const to = part.scratch.keys + at * 128 + column;
   *reinterpret_cast<uint2*>(to) = make_uint2(first.high, second.high);
   *reinterpret_cast<uint2*>(to + 64) = make_uint2(first.low, second.low);
@@ -170,22 +165,12 @@ __device__ __forceinline__ void Convert(const Part& part,
   for (int round = 0; round < kOwnRounds; ++round) {
     own[round] = four.Load(part, part.begin + round * kRoundTokens + in_round);
   }
-  float4 next = four.Load(part, in_round);
-#pragma unroll 1
-  for (int first = 0; first < part.begin; first += kRoundTokens) {
-    const float4 raw = next;
-    const int token = first + in_round;
-    next = four.Load(part, token + kRoundTokens);
-    StoreToken(memory.keys, memory.key_exponents, token, four.first,
-               Activate<kMap>(four, true, raw).keys);
-  }
 #pragma unroll
   for (int round = 0; round < kOwnRounds; ++round) {
     const int row = round * kRoundTokens + in_round;
-    const int token = part.begin + row;
     const QueriesAndKeys both =
-        Activate<kMap>(four, token < part.end, own[round]);
-    StoreToken(memory.keys, memory.key_exponents, token, four.first, both.keys);
+        Activate<kMap>(four, part.begin + row < part.end, own[round]);
+    StoreToken(memory.keys, memory.key_exponents, row, four.first, both.keys);
     StoreToken(memory.queries, memory.query_exponents, row, four.first,
                both.queries);
     own[round] = both.keys;
@@ -193,8 +178,8 @@ __device__ __forceinline__ void Convert(const Part& part,
   __syncthreads();
 #pragma unroll
   for (int round = 0; round < kOwnRounds; ++round) {
-    WriteKeys(part, memory, part.begin + round * kRoundTokens + in_round,
-              four.first, own[round]);
+    WriteKeys(part, memory, round * kRoundTokens + in_round, four.first,
+              own[round]);
   }
 }
 

@@ -175,7 +175,8 @@ __device__ __forceinline__ float HeadScale(const LinearAttention& op,
   return 1.0f / sqrtf(squares / static_cast<float>(op.value_dim) + op.norm_eps);
 }
 
-__device__ __forceinline__ bool StateAligned(const LinearAttention& op) {
+__host__ __device__ __forceinline__ bool StateAligned(
+    const LinearAttention& op) {
   return op.value_dim % 4 == 0 && op.state.slot_stride % 4 == 0 &&
          reinterpret_cast<uintptr_t>(op.state.data) % 16 == 0;
 }

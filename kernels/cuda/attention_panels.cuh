@@ -15,25 +15,30 @@ namespace chela::cuda {
 
 // A block has a panel of 64 keys and 128 value columns of a state at a time.
 // Thread (warp, lane) has columns 4 lane .. 4 lane + 3 and four groups of four
-// keys, from key 16 warp on.
+// keys, from key 16 warp on: the first in registers, the others in shared
+// memory, so that as much as the two can hold is on its way.
 inline constexpr int kPanelColumns = 128;
 inline constexpr int kPanelThreads = 128;
 inline constexpr int kPanelTiles = kPanelColumns / kTileColumns;
 inline constexpr int kThreadGroups = kKeyGroups / (kPanelThreads / 32);
 inline constexpr int kThreadKeys = 4 * kThreadGroups;
+inline constexpr int kSharedKeys = kThreadKeys - 4;
 
 inline __host__ __device__ int Panels(int value_dim) {
   return (value_dim + kPanelColumns - 1) / kPanelColumns;
 }
 
-// Four floats on their way to shared memory, or zeros. `valid` is any address
-// that may be read.
+// Four floats on their way to shared memory, or zeros; not to be kept in the
+// second-level cache. `valid` is any address that may be read.
 __device__ __forceinline__ void CopyFour(float4* to, const float* from,
                                          bool there, const float* valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-               "l"(there ? from : valid), "r"(there ? 16 : 0)
-               : "memory");
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(
+          static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+      "l"(there ? from : valid), "r"(there ? 16 : 0), "l"(policy)
+      : "memory");
 }
 // The same where they are not aligned to 16 bytes, or not all there: the first
 // `count`, then 0.
@@ -53,14 +58,16 @@ __device__ __forceinline__ void WaitForCopies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-// A block's memory. `extra` floats are the kernel's own.
+// A block's memory. `extra` floats are the kernel's own. kOnce: a head has no
+// more than one panel of keys.
+template <bool kOnce>
 struct PanelShared {
   __device__ PanelShared(float4* memory, int key_dim, int own_panels, int extra)
       : state(memory),
-        apart(key_dim > kTileKeys),
+        padded_keys(PaddedKeys(key_dim)),
         q(reinterpret_cast<float*>(memory + StateFours(key_dim))),
-        k(q + PaddedKeys(key_dim)),
-        o(k + PaddedKeys(key_dim)),
+        k(q + padded_keys),
+        o(k + padded_keys),
         own(o + own_panels * kPanelColumns),
         squares(own + extra) {}
   static size_t Bytes(int key_dim, int own_panels, int extra, int tiles) {
@@ -70,41 +77,37 @@ struct PanelShared {
                                own_panels * kPanelColumns + extra + tiles);
   }
   static __host__ __device__ int StateFours(int key_dim) {
-    return (kThreadKeys + (key_dim > kTileKeys ? kThreadGroups : 0)) *
+    return (kSharedKeys +
+            (PaddedKeys(key_dim) > kTileKeys ? kThreadGroups : 0)) *
            kPanelThreads;
   }
   static __host__ __device__ int PaddedKeys(int key_dim) {
-    return (key_dim + kTileKeys - 1) / kTileKeys * kTileKeys;
+    return kOnce ? kTileKeys
+                 : (key_dim + kTileKeys - 1) / kTileKeys * kTileKeys;
   }
-  // Group i of this thread.
+  // Group i > 0 of this thread.
   __device__ __forceinline__ StateTile Tile(int i) const {
     StateTile tile;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const float4 four = state[(4 * i + j) * kPanelThreads + threadIdx.x];
+      const float4 four = state[(4 * i - 4 + j) * kPanelThreads + threadIdx.x];
       tile.s[j][0] = four.x, tile.s[j][1] = four.y;
       tile.s[j][2] = four.z, tile.s[j][3] = four.w;
     }
     return tile;
   }
-  __device__ __forceinline__ void PutTile(int i, const StateTile& tile) const {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      state[(4 * i + j) * kPanelThreads + threadIdx.x] =
-          make_float4(tile.s[j][0], tile.s[j][1], tile.s[j][2], tile.s[j][3]);
-    }
-  }
-  __device__ __forceinline__ float At(int i, int key, int column) const {
-    return reinterpret_cast<const float*>(
-        state + (4 * i + key) * kPanelThreads + threadIdx.x)[column];
-  }
-  // The sums of group i over its keys: of a head of one panel of keys in the
-  // place of the group's first key, which nobody else reads.
+  // Where the sums of group i over its keys are: of a head of one panel of keys
+  // in a place of this thread's own that is free once group max(i, 1) was read.
   __device__ __forceinline__ int SumsAt(int i) const {
-    return apart ? kThreadKeys + i : 4 * i;
+    if (padded_keys > kTileKeys) return kSharedKeys + i;
+    return i == 0 ? 1 : 4 * i - 4;
   }
-  __device__ __forceinline__ void LoadSums(int i, float (&sums)[4]) const {
-    const float4 four = state[SumsAt(i) * kPanelThreads + threadIdx.x];
+  // Those of the keys before `first`.
+  __device__ __forceinline__ void LoadSums(int first, int i,
+                                           float (&sums)[4]) const {
+    const float4 four = kOnce || first == 0
+                            ? make_float4(0, 0, 0, 0)
+                            : state[SumsAt(i) * kPanelThreads + threadIdx.x];
     sums[0] = four.x, sums[1] = four.y, sums[2] = four.z, sums[3] = four.w;
   }
   __device__ __forceinline__ void PutSums(int i, const float (&sums)[4]) const {
@@ -117,9 +120,9 @@ struct PanelShared {
     return reinterpret_cast<const float*>(state + at)[column];
   }
 
-  float4* state;   // [16 keys][128 threads]: each thread's own; then the sums
-  bool apart;      // there are several panels of keys
-  float* q;        // [keys], 0 beyond the head's
+  float4* state;  // [12 keys][128 threads]: each thread's own; then the sums
+  int padded_keys;
+  float* q;        // [padded_keys], 0 beyond the head's
   float* k;        // likewise
   float* o;        // [own_panels, 128]
   float* own;      // [extra]
@@ -145,84 +148,105 @@ struct PanelPlace {
   int own_panels;
 };
 
+// What is asked for here and now, though a branch stands before its use.
+__device__ __forceinline__ int32_t LoadEarly(const int32_t* from) {
+  int32_t value;
+  asm volatile("ld.global.b32 %0, [%1];" : "=r"(value) : "l"(from));
+  return value;
+}
+__device__ __forceinline__ int64_t LoadEarly(const int64_t* from) {
+  int64_t value;
+  asm volatile("ld.global.b64 %0, [%1];" : "=l"(value) : "l"(from));
+  return value;
+}
+
+// A row as a block finds it. Rows beyond the last may be read, up to the
+// grid's: asked for without waiting for their number, which would be a way to
+// memory more.
+struct PanelRow {
+  __device__ PanelRow(const DecodeRows& rows, int index)
+      : slot(LoadEarly(rows.slots + index)),
+        position(LoadEarly(rows.positions + index)),
+        row(LoadEarly(rows.rows + index)) {}
+  int32_t slot;
+  int64_t position;
+  int32_t row;  // of the activations
+};
+
 // A head's state of a row.
 struct HeadState {
-  __device__ HeadState(const LinearAttention& op, const DecodeRows& rows,
+  __device__ HeadState(const LinearAttention& op, const PanelRow& of,
                        const PanelPlace& at)
-      : slot(rows.slots[at.index]),
-        position(rows.positions[at.index]),
-        row(rows.rows[at.index]),
+      : slot(of.slot),
+        position(of.position),
+        row(of.row),
         data(op.state.data + slot * op.state.slot_stride +
              int64_t{at.head} * op.key_dim * op.value_dim) {}
   __device__ bool fresh() const { return position == 0; }
   int64_t slot;
   int64_t position;
-  int64_t row;  // of the activations
+  int64_t row;
   float* data;  // [key_dim, value_dim]
 };
 
-// What a block works on.
+// What a block works on. kOnce: it has one panel, the head's keys are one, and
+// rows of a state can be moved 16 bytes at a time. That is every named size; a
+// code of its own, since what the others need besides takes the registers that
+// hold states.
+template <bool kOnce>
 struct PanelWork {
   __device__ float Decay() const {
     return op.decay == nullptr ? 1.0f : op.decay[at.head];
   }
+  // Four keys from `key` on and columns 4 lane .. of a panel.
+  __device__ __forceinline__ TileShape Group(int key, int column) const {
+    TileShape shape;
+    shape.keys = op.key_dim;
+    shape.columns = op.value_dim;
+    shape.first_key = key;
+    shape.first_column = column + static_cast<int>(threadIdx.x) % 32 * 4;
+    shape.aligned = kOnce || StateAligned(op);
+    return shape;
+  }
   const LinearAttention& op;
   const PanelPlace& at;
   const HeadState& state;
-  const PanelShared& memory;
+  const PanelShared<kOnce>& memory;
 };
 
+__device__ __forceinline__ int FirstKey() {
+  return static_cast<int>(threadIdx.x) / 32 * kThreadKeys;
+}
+
 // Asks for this thread's part of the panel at keys first .. and columns
-// column ..; 0 beyond the head, and all of it at position 0.
-__device__ __forceinline__ void AskState(const PanelWork& work, int first,
-                                         int column) {
+// column ..; 0 beyond the head, and all of it at position 0. Returns its first
+// group.
+template <bool kOnce>
+__device__ __forceinline__ StateTile AskState(const PanelWork<kOnce>& work,
+                                              int first, int column) {
   const int width = work.op.value_dim;
-  const int key = first + static_cast<int>(threadIdx.x) / 32 * kThreadKeys;
-  const int mine = column + static_cast<int>(threadIdx.x) % 32 * 4;
+  const TileShape shape = work.Group(first + FirstKey(), column);
   const float* const valid = work.state.data;
-  const float* from = valid + int64_t{key} * width + mine;
   float4* const to = work.memory.state + threadIdx.x;
-  const int keys = work.state.fresh() ? 0 : work.op.key_dim - key;
-  const int columns = width - mine;
-  if (StateAligned(work.op)) {
-    const bool column_exists = columns > 0;
+  const int columns = width - shape.first_column;
+  const int keys =
+      work.state.fresh() || columns <= 0 ? 0 : shape.keys - shape.first_key - 4;
+  const float* from =
+      valid + int64_t{shape.first_key + 4} * width + shape.first_column;
+  StateTile tile = {};
+  if (!work.state.fresh()) tile = shape.Load(valid);
+  if (shape.aligned) {
 #pragma unroll
-    for (int i = 0; i < kThreadKeys; ++i, from += width) {
-      CopyFour(to + i * kPanelThreads, from, column_exists && i < keys, valid);
+    for (int i = 0; i < kSharedKeys; ++i, from += width) {
+      CopyFour(to + i * kPanelThreads, from, i < keys, valid);
     }
   } else {
 #pragma unroll 1
-    for (int i = 0; i < kThreadKeys; ++i, from += width) {
+    for (int i = 0; i < kSharedKeys; ++i, from += width) {
       CopySome(to + i * kPanelThreads, from, i < keys ? columns : 0, valid);
     }
   }
-}
-
-// Writes group i of this thread's part of a panel back; `key` and `column` are
-// its first ones.
-__device__ __forceinline__ void StoreGroup(const PanelWork& work, int i,
-                                           const StateTile& tile, int key,
-                                           int column) {
-  const int width = work.op.value_dim;
-  float* to = work.state.data + int64_t{key} * width + column;
-  if (StateAligned(work.op)) {
-    if (column >= width) return;
-#pragma unroll
-    for (int j = 0; j < 4; ++j, to += width) {
-      if (key + j >= work.op.key_dim) break;
-      __stcs(
-          reinterpret_cast<float4*>(to),
-          make_float4(tile.s[j][0], tile.s[j][1], tile.s[j][2], tile.s[j][3]));
-    }
-    return;
-  }
-  work.memory.PutTile(i, tile);
-#pragma unroll 1
-  for (int at = 0; at < 16; ++at) {
-    if (key + at / 4 < work.op.key_dim && column + at % 4 < width) {
-      to[int64_t{at / 4} * width + at % 4] = work.memory.At(i, at / 4, at % 4);
-    }
-  }
+  return tile;
 }
 
 __device__ __forceinline__ void Unpack(const float4& four, float (&to)[4]) {

@@ -31,14 +31,15 @@ struct Entries {
 
 // S is read; where a period ends it becomes
 // decay^(n+1) S + sum_s decay^(n-s) k_s w_s^T (AttendRows).
+template <bool kOnce>
 class ReplayUpdate {
  public:
-  static constexpr int kBlocks = 5;  // of a multiprocessor: their memory fits
+  static constexpr int kBlocks = kOnce ? 6 : 3;  // of a multiprocessor
   static __host__ __device__ int Floats(const LinearAttention& op) {
     return Entries::Floats(op.replay.period);
   }
 
-  __device__ __forceinline__ explicit ReplayUpdate(const PanelWork& work)
+  __device__ __forceinline__ explicit ReplayUpdate(const PanelWork<kOnce>& work)
       : work_(work),
         op_(work.op),
         memory_(work.memory),
@@ -47,31 +48,32 @@ class ReplayUpdate {
         aligned_(op_.key_dim % 4 == 0 && op_.value_dim % 4 == 0 &&
                  op_.replay.ring.slot_stride % 4 == 0 &&
                  reinterpret_cast<uintptr_t>(op_.replay.ring.data) % 16 == 0) {
-    CopyKeys(0);
+    CopyKeys(0, 0, ring_.expected);
+    CopyValues(work.at.FirstColumn(0), 0, ring_.expected);
+    // After a chunk there are fewer, and the token's place must not be written
+    // late. Of a state from elsewhere there may be more.
+    if (ring_.entries < ring_.expected) {
+      WaitForCopies();
+      __syncthreads();
+    }
+    CopyKeys(0, ring_.expected, ring_.entries);
+    CopyValues(work.at.FirstColumn(0), ring_.expected, ring_.entries);
     const int thread = static_cast<int>(threadIdx.x);
     if (thread <= ring_.entries + 1) {
       entries_.powers[thread] = Power(work.Decay(), thread);
     }
   }
 
-  // The values of a panel.
-  __device__ __forceinline__ void Ask(int column) const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int mine = column + 4 * lane;
-#pragma unroll 1
-    for (int s = static_cast<int>(threadIdx.x) / 32; s < ring_.entries;
-         s += kPanelThreads / 32) {
-      CopyEntry(
-          reinterpret_cast<float4*>(entries_.w + s * kPanelColumns) + lane,
-          ring_.values + s * op_.value_dim + mine, op_.value_dim - mine);
-    }
+  // The values of a panel that is not the first.
+  __device__ __forceinline__ void AskValues(int column) const {
+    CopyValues(column, 0, ring_.entries);
   }
   // The keys of a panel that is not the first, which only a period's end needs
   // here.
   __device__ __forceinline__ void AskKeys(int first) const {
     if (!ring_.flush) return;
     __syncthreads();  // the last ones were read
-    CopyKeys(first);
+    CopyKeys(first, 0, ring_.entries);
     const int thread = static_cast<int>(threadIdx.x);
     if (thread < kTileKeys) {
       entries_.k[ring_.entries * kTileKeys + thread] =
@@ -94,49 +96,55 @@ class ReplayUpdate {
     }
   }
 
-  // The scores of the entries, each by a warp: lane by lane, then as a tree.
+  // The scores of the entries, each by eight lanes: lane by lane, then as a
+  // tree.
   __device__ __forceinline__ void Prepare() const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll 1
-    for (int s = static_cast<int>(threadIdx.x) / 32; s <= ring_.entries;
-         s += kPanelThreads / 32) {
+    const int part = static_cast<int>(threadIdx.x) % 8;
+    const int mine = static_cast<int>(threadIdx.x) / 8;
+    // As far as any entry of the warp goes.
+    for (int s = mine; s - mine % 4 <= ring_.entries; s += kPanelThreads / 8) {
       float sum = 0;
-      for (int i = lane; i < op_.key_dim; i += 32) {
-        sum = fmaf(memory_.q[i], Key(s, i), sum);
+      if (s <= ring_.entries) {
+        for (int i = part * 4; i < op_.key_dim; i += 32) {
+          sum = AddProducts(s, i, sum);
+        }
       }
-      sum = WarpSum(sum);
-      if (lane == 0) {
+#pragma unroll
+      for (int offset = 4; offset > 0; offset /= 2) {
+        sum += __shfl_xor_sync(kWholeWarp, sum, offset);
+      }
+      if (part == 0 && s <= ring_.entries) {
         entries_.scores[s] = entries_.powers[ring_.entries - s] * sum;
       }
     }
   }
 
-  __device__ __forceinline__ void Walk(int first, int column) const {
-    if (ring_.flush) {
-      WalkEnd(first, column);
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kThreadGroups; ++i) {
-      float sums[4];
-      AddState(memory_.Tile(i), first, i, sums);
+  // `tile` is the first group.
+  __device__ __forceinline__ void Walk(int first, int column,
+                                       StateTile tile) const {
+    float first_sums[4];
+    float sums[4];
+    AddState(tile, first, 0, first_sums);
+    if (ring_.flush) AddEntries(tile, first, 0, column);
+#pragma unroll 1
+    for (int i = 1; i < kThreadGroups; ++i) {
+      tile = memory_.Tile(i);
+      if (i == 1) memory_.PutSums(0, first_sums);
+      AddState(tile, first, i, sums);
+      if (ring_.flush) AddEntries(tile, first, i, column);
       memory_.PutSums(i, sums);
     }
   }
 
   // The entries after S's part.
-  __device__ __forceinline__ void Finish(int column, float& low,
-                                         float& high) const {
-    const float scale = entries_.powers[ring_.entries + 1];
-    low *= scale;
-    high *= scale;
+  __device__ __forceinline__ float Finish(int column, float sum) const {
+    sum *= entries_.powers[ring_.entries + 1];
 #pragma unroll 4
     for (int s = 0; s <= ring_.entries; ++s) {
-      const float score = entries_.scores[s];
-      const float* const w = entries_.w + s * kPanelColumns + column;
-      low = fmaf(score, w[0], low);
-      high = fmaf(score, w[32], high);
+      sum =
+          fmaf(entries_.scores[s], entries_.w[s * kPanelColumns + column], sum);
     }
+    return sum;
   }
 
   // Every block of the head has read the count.
@@ -149,15 +157,28 @@ class ReplayUpdate {
   __device__ __forceinline__ bool FirstBlock() const {
     return work_.at.rank == 0;
   }
-  __device__ __forceinline__ static int FirstKey() {
-    return static_cast<int>(threadIdx.x) / 32 * kThreadKeys;
+  // Four of the products of an entry's keys with the token's queries.
+  __device__ __forceinline__ float AddProducts(int s, int key,
+                                               float sum) const {
+    float q[4];
+    float k[4];
+    Unpack(reinterpret_cast<const float4*>(memory_.q)[key / 4], q);
+    if (kOnce || key < kTileKeys) {
+      Unpack(entries_.Keys(s, key / 4), k);
+    } else if (s == ring_.entries) {
+      Unpack(reinterpret_cast<const float4*>(memory_.k)[key / 4], k);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        k[j] = key + j < op_.key_dim
+                   ? __ldcg(ring_.keys + s * op_.key_dim + key + j)
+                   : 0.0f;
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sum = fmaf(q[j], k[j], sum);
+    return sum;
   }
-  __device__ __forceinline__ float Key(int s, int key) const {
-    if (key < kTileKeys) return entries_.k[s * kTileKeys + key];
-    return s == ring_.entries ? memory_.k[key]
-                              : __ldcg(ring_.keys + s * op_.key_dim + key);
-  }
-
   __device__ __forceinline__ void CopyEntry(float4* to, const float* from,
                                             int count) const {
     if (aligned_) {
@@ -166,14 +187,28 @@ class ReplayUpdate {
       CopySome(to, from, count, ring_.keys);
     }
   }
-  __device__ __forceinline__ void CopyKeys(int first) const {
+  // The keys from `first` on of entries begin .. end - 1.
+  __device__ __forceinline__ void CopyKeys(int first, int begin,
+                                           int end) const {
     constexpr int kFours = kTileKeys / 4;
 #pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < ring_.entries * kFours;
-         i += kPanelThreads) {
+    for (int i = begin * kFours + static_cast<int>(threadIdx.x);
+         i < end * kFours; i += kPanelThreads) {
       const int key = first + i % kFours * 4;
       CopyEntry(reinterpret_cast<float4*>(entries_.k) + i,
                 ring_.keys + i / kFours * op_.key_dim + key, op_.key_dim - key);
+    }
+  }
+  __device__ __forceinline__ void CopyValues(int column, int begin,
+                                             int end) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int mine = column + 4 * lane;
+#pragma unroll 1
+    for (int s = begin + static_cast<int>(threadIdx.x) / 32; s < end;
+         s += kPanelThreads / 32) {
+      CopyEntry(
+          reinterpret_cast<float4*>(entries_.w + s * kPanelColumns) + lane,
+          ring_.values + s * op_.value_dim + mine, op_.value_dim - mine);
     }
   }
 
@@ -184,8 +219,7 @@ class ReplayUpdate {
     Unpack(reinterpret_cast<const float4*>(
                memory_.q)[(first + FirstKey()) / 4 + i],
            q);
-    sums[0] = sums[1] = sums[2] = sums[3] = 0.0f;
-    if (first > 0) memory_.LoadSums(i, sums);
+    memory_.LoadSums(first, i, sums);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -193,46 +227,29 @@ class ReplayUpdate {
     }
   }
 
-  // Adds the entries to two groups at a time.
-  __device__ __forceinline__ void WalkEnd(int first, int column) const {
+  // Where a period ends: the entries added to group i, and that written back.
+  __device__ __forceinline__ void AddEntries(StateTile& tile, int first, int i,
+                                             int column) const {
+    Scale(entries_.powers[ring_.entries + 1], tile);
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const float scale = entries_.powers[ring_.entries + 1];
-#pragma unroll
-    for (int pair = 0; pair < kThreadGroups; pair += 2) {
-      StateTile tiles[2];
-      float sums[2][4];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        tiles[i] = memory_.Tile(pair + i);
-        AddState(tiles[i], first, pair + i, sums[i]);
-        Scale(scale, tiles[i]);
-      }
 #pragma unroll 1
-      for (int s = 0; s <= ring_.entries; ++s) {
-        float w[4];
-        Unpack(entries_.Values(s, lane), w);
-        const float power = entries_.powers[ring_.entries - s];
+    for (int s = 0; s <= ring_.entries; ++s) {
+      const float power = entries_.powers[ring_.entries - s];
+      float k[4];
+      float w[4];
+      Unpack(entries_.Keys(s, FirstKey() / 4 + i), k);
+      Unpack(entries_.Values(s, lane), w);
 #pragma unroll
-        for (int j = 0; j < 4; ++j) w[j] *= power;
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float k[4];
-          Unpack(entries_.Keys(s, FirstKey() / 4 + pair + i), k);
-          AddOuter(k, w, tiles[i]);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        StoreGroup(work_, pair + i, tiles[i],
-                   first + FirstKey() + 4 * (pair + i), column + 4 * lane);
-        memory_.PutSums(pair + i, sums[i]);
-      }
+      for (int j = 0; j < 4; ++j) k[j] *= power;
+      AddOuter(k, w, tile);
     }
+    work_.Group(first + FirstKey() + 4 * i, column)
+        .Store(tile, work_.state.data);
   }
 
-  const PanelWork& work_;
+  const PanelWork<kOnce>& work_;
   const LinearAttention& op_;
-  const PanelShared& memory_;
+  const PanelShared<kOnce>& memory_;
   const Entries entries_;
   const Ring ring_;
   const bool aligned_;
@@ -242,9 +259,10 @@ class ReplayUpdate {
 
 cudaError_t LaunchReplay(const LinearAttention& op, const RoundedOut& copy,
                          const DecodeRows& rows, int32_t max_rows,
-                         bool clusters, bool overlap, cudaStream_t stream) {
-  return LaunchRows<ReplayUpdate>(op, copy, rows, max_rows, clusters, overlap,
-                                  stream);
+                         int32_t processors, bool clusters, bool overlap,
+                         cudaStream_t stream) {
+  return LaunchRows<ReplayUpdate>(op, copy, rows, max_rows, processors,
+                                  clusters, overlap, stream);
 }
 
 }  // namespace chela::cuda

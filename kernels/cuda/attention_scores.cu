@@ -1,5 +1,5 @@
-// Queries and keys of the linear attention's groups of 256 tokens, and their
-// products, once for all value columns:
+// Queries and keys of the linear attention's half groups of 128 tokens, and
+// their products, once for all value columns:
 //   scores[t][s] = l^(t-s) q_t . k_s for s <= t, else 0.
 #include "kernels/cuda/attention_group.cuh"
 #include "kernels/cuda/attention_keys.cuh"
@@ -60,7 +60,7 @@ __device__ __forceinline__ void WriteScores(const Part& part,
         &sums);
   }
   const FragmentLane lane;
-  const int token = part.begin + row + lane.row;
+  const int token = row + lane.row;
   float units[4][2];
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
@@ -68,7 +68,7 @@ __device__ __forceinline__ void WriteScores(const Part& part,
     units[j / 2][j % 2] = PowerOfTwo(memory.key_exponents[s] - largest - 20);
   }
   __half* const to = part.scratch.scores +
-                     (part.place + part.begin + row) * 2 * kGroupTokens +
+                     (part.place + part.begin + row) * 2 * kHalfTokens +
                      first / 16 * kFragmentHalves;
 #pragma unroll
   for (int part_of = 0; part_of < 2; ++part_of) {
@@ -107,25 +107,22 @@ __global__ void __launch_bounds__(kScoreThreads, 2)
   const GroupSpan span = SpanOf(chunk, group);
   Part part = {op, scratch};
   part.head = static_cast<int>(blockIdx.x);
-  part.begin = static_cast<int>(blockIdx.z) % 2 * kHalfRows;
+  part.begin = static_cast<int>(blockIdx.z) % 2 * kHalfTokens;
   if (group >= span.groups || part.begin >= span.count()) return;
   part.first_row = chunk.first_row + (span.begin - chunk.position);
   part.place = PlaceOf(scratch, static_cast<int>(blockIdx.y), group,
                        part.first_row, part.head);
-  part.count = span.count();
-  part.end = min(part.count, part.begin + kHalfRows);
+  part.end = min(span.count(), part.begin + kHalfTokens);
   WritePowers(op.decay == nullptr ? 1.0f : op.decay[part.head], memory.powers);
   __syncthreads();
   Convert<kMap>(part, memory);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int row = warp % 8 * kRowTile;
   if (part.begin + row >= part.end) return;
-  const int largest =
-      LargestExponent(memory.key_exponents, 0, part.begin + row + kRowTile);
+  const int largest = LargestExponent(memory.key_exponents, 0, row + kRowTile);
   if (warp < 8) WriteRows(part, memory, row, largest);
 #pragma unroll 1
-  for (int first = warp / 8 * 32; first < part.begin + row + kRowTile;
-       first += 64) {
+  for (int first = warp / 8 * 32; first < row + kRowTile; first += 64) {
     WriteScores(part, memory, row, first, largest);
   }
 }

@@ -24,8 +24,8 @@ struct Parts {
   Channels<V> short_sum[kLanes];           // without lag 0
 };
 
-// What the last warp needs besides the step's input and the others' sums: read
-// before the wait.
+// What the warp that ends the row needs besides the step's input and the
+// others' sums: read before the wait.
 template <int V>
 struct Ends {
   Channels<V> short_tap;  // lag 0
@@ -131,7 +131,7 @@ __device__ void FinishLong(const HierarchicalConvolution& op, const Row& at,
 // rows, fewer where rows alone fill the multiprocessors. The order of sums is
 // the same.
 template <int V, int kWarps, bool kShort, bool kLong>
-__global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
+__global__ void __launch_bounds__(kWarps* kLanes, 16 / kWarps)
     DecodeConvolutions(const __grid_constant__ ShortConvolution short_conv,
                        const __grid_constant__ HierarchicalConvolution
                            long_conv,
@@ -147,6 +147,8 @@ __global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
   constexpr bool kFew = kWarps == kFewRowsWarps;
   if (kFew) LetLaterStart();
   const bool exists = index < *rows.count;
+  // Of the warps the one whose levels change least often: it ends the row.
+  constexpr int kLast = kWarps - 1;
   Row at;
   at.channel = (static_cast<int>(blockIdx.x) * kLanes + lane) * V;
   const bool in_width = at.channel < width;
@@ -162,25 +164,32 @@ __global__ void __launch_bounds__(kWarps* kLanes, 20 / kWarps)
     if (kLong) {
       float* const state = long_conv.state.data +
                            at.slot * long_conv.state.slot_stride + at.channel;
+      if (warp == kLast) LoadEnds<V>(long_conv, at, changed, &ends);
+      NearPast<V> past[kResidues / kWarps];
 #pragma unroll
-      for (int i = 0; i < kResidues; i += kWarps) {
-        parts.near[i + warp][lane] = SumNear<V>(long_conv, at, state, i + warp);
+      for (int i = 0; i < kResidues / kWarps; ++i) {
+        past[i].Ask(long_conv, at, state, i * kWarps + warp);
       }
       for (int level = warp + 1; level <= changed; level += kWarps) {
-        parts.levels[level - 1][lane] =
-            SumLevel<V>(long_conv, at, state, level);
+        parts.levels[level - 1][lane] = SumLevel<V>(
+            long_conv, at, level, LevelPast<V>(long_conv, at, state, level));
       }
-      if (warp == 0) LoadEnds<V>(long_conv, at, changed, &ends);
+#pragma unroll
+      for (int i = 0; i < kResidues / kWarps; ++i) {
+        const int residue = i * kWarps + warp;
+        parts.near[residue][lane] =
+            SumNear<V>(long_conv, at, state, residue, past[i]);
+      }
     }
-    if (kShort && warp == 0) LoadEnds<V>(short_conv, at, &ends);
-    if (kShort && warp == kWarps - 1) {
+    if (kShort && warp == kLast) LoadEnds<V>(short_conv, at, &ends);
+    if (kShort && warp == kLast - 1) {
       parts.short_sum[lane] = SumShort<V>(short_conv, at);
     }
   }
   __syncthreads();
   if (!kFew) LetLaterStart();
   WaitForEarlier();
-  if (!exists || warp != 0) return;
+  if (!exists || warp != kLast) return;
   // One warp is left, which has the block's channels.
   Channels<V> a;
   if (kShort) {

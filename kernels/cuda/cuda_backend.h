@@ -112,6 +112,9 @@ class CudaBackend final : public Backend {
   // in memory of this backend, by row of the step.
   absl::Status Multiply(const Product& product);
   absl::Status MultiplyChunks(const Product& product);
+  // The left operand's rows of a range, rounded.
+  absl::StatusOr<const void*> RoundedRows(const Product& product,
+                                          const StepMemory::Range& range);
   absl::Status Check(cudaError_t error, const char* op) const;
 
   const int device_;

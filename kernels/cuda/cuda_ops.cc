@@ -116,10 +116,10 @@ absl::Status CudaBackend::Run(const LinearAttention& op) {
     if (!copy.ok()) return copy.status();
     const cudaError_t error =
         op.replay.period > 0
-            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(), modern_,
-                           modern_, stream_)
-            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(), modern_,
-                           modern_, stream_);
+            ? LaunchReplay(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_)
+            : LaunchDecode(op, *copy, step_.decode(), DecodeGridRows(),
+                           processors_, modern_, modern_, stream_);
     CHELA_RETURN_IF_ERROR(Check(error, "a linear attention"));
   }
   if (step_.chunks() == 0) return absl::OkStatus();
@@ -140,18 +140,24 @@ absl::StatusOr<ChunkScratch> CudaBackend::AttentionScratch(
   if (!InBlocks(op)) return scratch;
   scratch.rows = ScratchRows(step_.rows(), step_.chunk_list());
   const int64_t heads = scratch.rows * op.heads;
-  const int64_t states =
-      int64_t{step_.chunk_list().groups} * op.heads * op.key_dim * op.value_dim;
-  constexpr int64_t kHeadFloats = 2 * kBlockKeys + kStateGroup + 4;
+  const ChunkList chunks = step_.chunk_list();
+  const int64_t tiles =
+      int64_t{chunks.groups} * op.heads * BlocksOfHead(op, modern_);
+  const int64_t state = int64_t{op.heads} * op.key_dim * op.value_dim;
+  const int64_t states = (int64_t{chunks.groups} + chunks.count) * state;
+  const int64_t halves = chunks.groups * state;
+  constexpr int64_t kHeadFloats = 2 * kBlockKeys + kHalfGroup + 4;
   const absl::StatusOr<float*> memory =
-      chunk_.Get<float>(heads * kHeadFloats + states);
+      chunk_.Get<float>(heads * kHeadFloats + tiles + states + halves);
   if (!memory.ok()) return memory.status();
   scratch.queries = reinterpret_cast<__half*>(*memory);
   scratch.keys = scratch.queries + heads * 2 * kBlockKeys;
   scratch.scores = scratch.keys + heads * 2 * kBlockKeys;
   scratch.scales =
-      reinterpret_cast<float4*>(scratch.scores + heads * 2 * kStateGroup);
+      reinterpret_cast<float4*>(scratch.scores + heads * 2 * kHalfGroup);
   scratch.states = reinterpret_cast<float*>(scratch.scales + heads);
+  scratch.halves = scratch.states + states;
+  scratch.exponents = reinterpret_cast<int32_t*>(scratch.halves + halves);
   return scratch;
 }
 

@@ -87,15 +87,26 @@ absl::Status CudaBackend::Multiply(const Product& product) {
   return step_.chunks() > 0 ? MultiplyChunks(product) : absl::OkStatus();
 }
 
+absl::StatusOr<const void*> CudaBackend::RoundedRows(
+    const Product& product, const StepMemory::Range& range) {
+  const int64_t stride = product.weight.stride;
+  if (product.rounded != nullptr) {
+    return static_cast<const uint16_t*>(product.rounded) +
+           range.first_row * stride;
+  }
+  const absl::StatusOr<uint16_t*> left =
+      left_.Get<uint16_t>(range.rows * stride);
+  if (!left.ok()) return left.status();
+  CHELA_RETURN_IF_ERROR(Check(LaunchRound(product, range.first_row, range.rows,
+                                          *left, modern_, stream_),
+                              "a rounding"));
+  return *left;
+}
+
 absl::Status CudaBackend::MultiplyChunks(const Product& product) {
   for (const StepMemory::Range& range : step_.ranges()) {
-    const absl::StatusOr<uint16_t*> left =
-        left_.Get<uint16_t>(int64_t{range.rows} * product.weight.stride);
+    const absl::StatusOr<const void*> left = RoundedRows(product, range);
     if (!left.ok()) return left.status();
-    CHELA_RETURN_IF_ERROR(
-        Check(LaunchRound(product, range.first_row, range.rows, *left, modern_,
-                          stream_),
-              "a rounding"));
     const absl::StatusOr<std::optional<LargeProducts::Ends>> ends =
         large_->EndsOf(product.weight, product.finish, range.first_row);
     if (!ends.ok()) return ends.status();
@@ -191,8 +202,10 @@ absl::Status CudaBackend::Run(const FeedForward& op) {
   up.finish.out_stride = inner;
   Product down;
   down.weight = ViewOf(op.down);
-  if (step_.decode_rows() > 0 && IsWide(down.weight, DecodeGridRows()) &&
-      down.weight.stride == inner) {
+  const bool wide = step_.decode_rows() == 0
+                        ? down.weight.dtype != DType::kF32
+                        : IsWide(down.weight, DecodeGridRows());
+  if (wide && down.weight.stride == inner) {
     const absl::StatusOr<uint16_t*> rounded =
         wide_inner_.Get<uint16_t>(int64_t{GridRows(step_.rows())} * inner);
     if (!rounded.ok()) return rounded.status();

@@ -130,7 +130,6 @@ __device__ __forceinline__ void StageInputs(
 // Which outputs of a block a sum of products is for.
 struct Outputs {
   int first = 0;  // row 0 of the block, relative to the chunk's first token
-  int end = 0;    // rows from here on stay as they are
   // An earlier batch has added to them; if none has, their inputs go into the
   // state as well.
   bool begun = false;
@@ -196,7 +195,7 @@ __device__ __forceinline__ void StoreOutputs(const Work& work,
     FourChannels sum = rows.sums[u];
     if (begins) AddProduct(skip, rows.inputs[u], &sum);
     Add(sum, &y[u]);
-    if (row < 0 || row >= outputs.end) continue;
+    if (row < 0) continue;
     if (!beyond) {
       StoreRow<kWide>(y[u], work.c + int64_t{row} * work.width, work.channels);
     }

@@ -162,27 +162,16 @@ __device__ __forceinline__ void RunBatch(const Work& work,
   Target target = NextTarget(plan, begin, count, begin);
 #pragma unroll 1
   while (target.block < plan.outputs) {
-    const bool met = target.first < target.end;
     const bool own = plan.cuts && target.block == plan.last_cut &&
                      begin + kBatch >= plan.last_cut;
     const int first = first_row(target.block);
-    Outputs outputs = {first, first + kBlock, target.begun};
+    const Outputs outputs = {first, target.begun};
     Complex sums[kHeld];
-    if (met) {
-      AddProducts(
-          target.first, target.end,
-          spectra + (target.block - begin - target.first) * (kBlock / 2),
-          memory.spectra[warp], last, sums);
-    } else {
-      outputs.end = first + kBlock / 2;
-    }
-    // A second turn for what the last block brings to its first half alone.
-    const bool turns = own && plan.half && met;
-    if (own && !turns) {
-      AddOwn<kWide>(work, first, spectra, roots, memory, sums);
-    }
-    target = turns ? Target{target.block, 0, 0, true}
-                   : NextTarget(plan, begin, count, target.block + 1);
+    AddProducts(target.first, target.end,
+                spectra + (target.block - begin - target.first) * (kBlock / 2),
+                memory.spectra[warp], last, sums);
+    if (own) AddOwn<kWide>(work, first, spectra, roots, memory, sums);
+    target = NextTarget(plan, begin, count, target.block + 1);
     OutputRows rows;
     WarpTransformBack(sums, plane, LoadBackRoots(memory.back),
                       [&] { LoadOutputs<kWide>(work, outputs, &rows); });

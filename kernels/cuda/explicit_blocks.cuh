@@ -30,7 +30,6 @@ struct BlockPlan {
   int outputs = 0;     // the block after the last one that is met
   int log_period = 0;  // M / kBlock
   bool cuts = false;   // block last_cut has tokens of the chunk, but not all
-  bool half = false;   // and they lie in its first half
 };
 
 __device__ __forceinline__ BlockPlan PlanOf(const ExplicitView& view,
@@ -48,7 +47,6 @@ __device__ __forceinline__ BlockPlan PlanOf(const ExplicitView& view,
   plan.first_cut = block_of(first) + 1;
   plan.last_cut = block_of(end);
   plan.cuts = (end & (kBlock - 1)) != 0;
-  plan.half = (end & (kBlock - 1)) <= kBlock / 2;
   plan.own = FillFirstBlock({first, end}, origin) ? plan.first_cut - 1
                                                   : plan.first_cut;
   plan.inputs = plan.first_cut - 1;

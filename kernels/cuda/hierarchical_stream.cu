@@ -61,7 +61,7 @@ __device__ __forceinline__ Place NextPlace(const Work& work,
 
 // What the outputs of a tile need.
 __device__ __forceinline__ void MakeTile(const HierarchicalConvolution& op,
-                                         const Place& place,
+                                         const Place place,
                                          const TileMemory& memory, int buffer) {
   const int lane = static_cast<int>(threadIdx.x) % kTileLanes;
   const bool last_warp = threadIdx.x >= kTileThreads - kTileLanes;
@@ -84,39 +84,24 @@ __device__ __forceinline__ void MakeTile(const HierarchicalConvolution& op,
   const float* const taps = memory.Taps(place.taps);
   // The last warp's are those of the levels that it made.
   SumCoarse(place, memory, taps);
-  if (place.last()) {
-    __syncthreads();  // the widest are there
-    SumEnd(place, memory, taps);
-  }
+  if (place.last()) SumEnd(place, memory, taps, last_warp);
   __syncthreads();
-}
-
-__device__ __forceinline__ void FetchInputs(const HierarchicalConvolution& op,
-                                            const Work& work,
-                                            const Place& place,
-                                            const TileMemory& memory,
-                                            int buffer) {
-  if (work.fours) {
-    FetchInputs<4>(op, place, memory, buffer);
-  } else {
-    FetchInputs<1>(op, place, memory, buffer);
-  }
-}
-
-// Asks for what the next tile needs; a group of copies even if there is none.
-__device__ __forceinline__ void FetchNext(const HierarchicalConvolution& op,
-                                          const Work& work, const Place& place,
-                                          const TileMemory& memory,
-                                          int buffer) {
-  if (place.exists) {
-    if (place.first()) FetchTaps(op, place, memory.Taps(place.taps));
-    FetchInputs(op, work, place, memory, buffer);
-  }
-  CommitFloats();
 }
 
 size_t TileBytes(const HierarchicalConvolution& op) {
   return static_cast<size_t>(TileMemory::Floats(op.levels)) * sizeof(float);
+}
+
+// Asks for a tile's inputs, if there is one.
+__device__ __forceinline__ void FetchTile(const HierarchicalConvolution& op,
+                                          const Work& work, const Place& place,
+                                          const TileMemory& memory,
+                                          int buffer) {
+  if (work.fours) {
+    TileFetch<4>(op, place, memory, buffer).AskForAll();
+  } else {
+    TileFetch<1>(op, place, memory, buffer).AskForAll();
+  }
 }
 
 __global__ void __launch_bounds__(kTileThreads, 1)
@@ -130,42 +115,45 @@ __global__ void __launch_bounds__(kTileThreads, 1)
     places[0] = FirstPlace(work, static_cast<int>(blockIdx.x), 0);
     places[1] = NextPlace(work, places[0]);
   }
+  __syncthreads();
+  FetchTaps(op, places[0], memory.Taps(0));
+  WaitForEarlier();
+  FetchTile(op, work, places[0], memory, 0);
+  CommitFloats();
+  FetchTile(op, work, places[1], memory, 1);
   for (int i = static_cast<int>(threadIdx.x);
        i < memory.Taps(0) - memory.AllSums(); i += kTileThreads) {
     memory.AllSums()[i] = 0;
   }
-  __syncthreads();
-  FetchTaps(op, places[0], memory.Taps(0));
-  WaitForEarlier();
-  FetchInputs(op, work, places[0], memory, 0);
-  CommitFloats();
-  FetchNext(op, work, places[1], memory, 1);
   Taps taps;
   float tail[kMoves] = {};
   for (int step = 0; places[step % kPlaces].exists; ++step) {
     const Place& place = places[step % kPlaces];
+    const Place& next = places[(step + 1) % kPlaces];
     const int buffer = step % 2;
+    CommitFloats();
     if (step == 0) {
-      WaitForFloats<1>();
+      WaitForFloats<1>();  // the second tile's are on their way too
     } else {
       WaitForFloats<0>();
     }
     __syncthreads();
-    if (step > 0) {
-      FetchNext(op, work, places[(step + 1) % kPlaces], memory, 1 - buffer);
+    // Through the time in which the tile is made and walked.
+    if (next.exists && next.first()) {
+      FetchTaps(op, next, memory.Taps(next.taps));
     }
     if (place.first()) taps = TileTaps(memory.Taps(place.taps));
     // `tail` is 0 where a chunk begins: its own past overwrites that.
     StoreTail(memory, buffer, tail);
     MakeTile(op, place, memory, buffer);
     if (threadIdx.x == 0) {
-      places[(step + 2) % kPlaces] =
-          NextPlace(work, places[(step + 1) % kPlaces]);
+      places[(step + 2) % kPlaces] = NextPlace(work, next);
     }
     if (place.last()) {
       KeepRings(op, place, memory, buffer);
       FinishChunk(op, place, memory, taps, buffer);
     }
+    if (step > 0) FetchTile(op, work, next, memory, 1 - buffer);
     WalkTile(op, place, memory, taps, buffer);
 #pragma unroll
     for (int i = 0; i < kMoves; ++i) tail[i] = 0;

@@ -1,8 +1,9 @@
 // A tile of a chunk of the hierarchical convolution in a block's shared memory:
 // kTileChannels channels of kTilePositions positions from a multiple of
-// kTileGrid on. Every row is one channel's, so that a thread moves four
-// neighbours in time at once; rows are an odd number of fours apart, which
-// spreads eight channels over the banks.
+// kTileGrid on. Inputs stand as they came, a row a position. A row of blocks or
+// sums is one channel's, so that a thread moves four neighbours in time at
+// once; such rows are an odd number of fours apart, which spreads eight
+// channels over the banks.
 #ifndef CHELA_KERNELS_CUDA_HIERARCHICAL_TILE_CUH_
 #define CHELA_KERNELS_CUDA_HIERARCHICAL_TILE_CUH_
 

@@ -11,21 +11,19 @@ namespace chela::cuda {
 inline constexpr int kTileLanes = 32;
 inline constexpr int kTileWarps = kTileThreads / kTileLanes;
 
-// One float or four. Blocks of the neighbouring channels ask for the rest of
-// the 128 bytes soon.
+// One float or four; seen after WaitForFloats. Blocks of the neighbouring
+// channels ask for the rest of the 128 bytes soon.
 template <int kFloats>
 __device__ __forceinline__ void CopyFloats(const float* from, float* to) {
   const uint32_t shared = static_cast<uint32_t>(__cvta_generic_to_shared(to));
   if constexpr (kFloats == 4) {
     asm volatile(
         "cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared),
-        "l"(from)
-        : "memory");
+        "l"(from));
   } else {
     asm volatile(
         "cp.async.ca.shared.global.L2::128B [%0], [%1], 4;" ::"r"(shared),
-        "l"(from)
-        : "memory");
+        "l"(from));
   }
 }
 __device__ __forceinline__ void CommitFloats() {
@@ -63,33 +61,52 @@ __device__ __forceinline__ bool WarpHasAny(const Place& place) {
   return first < place.end() && first + kWarpPositions > place.position;
 }
 
-// Asks for a tile's inputs, kFloats of a row at once. A warp asks for those
-// that it makes means of.
+// What a thread asks for of a tile's inputs, kFloats of a row at once. A warp
+// asks for those that it makes means of.
 template <int kFloats>
-__device__ __forceinline__ void FetchInputs(const HierarchicalConvolution& op,
-                                            const Place& place,
-                                            const TileMemory& memory,
-                                            int buffer) {
-  constexpr int kLanes = kTileChannels / kFloats;  // of a row
-  constexpr int kAtOnce = kTileLanes / kLanes;
-  const int lane = static_cast<int>(threadIdx.x) % kTileLanes;
-  const int own = lane % kLanes * kFloats;
-  const int first =
-      static_cast<int>(threadIdx.x) / kTileLanes * kWarpPositions +
-      lane / kLanes;
-  if (!WarpHasAny(place) || place.channel + own >= op.width) return;
-  const int64_t row = place.begin + first - place.position;
-  const float* from =
-      op.a + (place.first_row + row) * op.width + place.channel + own;
-  const int64_t step = int64_t{kAtOnce} * op.width;
-#pragma unroll
-  for (int i = 0; i < kWarpPositions; i += kAtOnce) {
-    if (row + i >= 0 && row + i < place.rows) {
-      CopyFloats<kFloats>(from, memory.Input(buffer, first + i, own));
-    }
-    from += step;
+struct TileFetch {
+  static constexpr int kLanes = kTileChannels / kFloats;  // of a row
+  static constexpr int kAtOnce = kTileLanes / kLanes;     // rows of a warp
+  static constexpr int kCopies = kWarpPositions / kAtOnce;
+
+  const float* from;
+  float* to;
+  int width;
+  int row;       // of the chunk
+  int rows = 0;  // the chunk's, or 0: nothing to ask for
+
+  __device__ __forceinline__ TileFetch(const HierarchicalConvolution& op,
+                                       const Place& place,
+                                       const TileMemory& memory, int buffer) {
+    const int lane = static_cast<int>(threadIdx.x) % kTileLanes;
+    const int own = lane % kLanes * kFloats;
+    const int first =
+        static_cast<int>(threadIdx.x) / kTileLanes * kWarpPositions +
+        lane / kLanes;
+    width = op.width;
+    row = static_cast<int>(place.begin - place.position) + first;
+    if (place.exists && place.channel + own < op.width) rows = place.rows;
+    from =
+        op.a + (int64_t{place.first_row} + row) * width + place.channel + own;
+    to = memory.Input(buffer, first, own);
   }
-}
+  __device__ __forceinline__ void Ask(int i) const {
+    constexpr int kRowsOfRun = kTileRun + 1;
+    const int ahead = i * kAtOnce;
+    if (static_cast<unsigned>(row + ahead) >= static_cast<unsigned>(rows)) {
+      return;
+    }
+    CopyFloats<kFloats>(
+        from + int64_t{ahead} * width,
+        to +
+            (ahead / kTileRun * kRowsOfRun + ahead % kTileRun) * kTileChannels);
+  }
+  __device__ __forceinline__ void AskForAll() const {
+    constexpr int kUnrolled = kFloats == 4 ? kCopies : 1;
+#pragma unroll kUnrolled
+    for (int i = 0; i < kCopies; ++i) Ask(i);
+  }
+};
 
 // kCount means of neighbours, and where they are kept.
 template <int kCount>

@@ -90,18 +90,25 @@ __device__ __forceinline__ void StoreRings(const HierarchicalConvolution& op,
   }
 }
 
-// Each level's own sum behind the chunk.
+// Each level's own sum behind the chunk; those whose newest block may be one of
+// the last warp's by that warp.
 __device__ __forceinline__ void SumEnd(const Place& place,
                                        const TileMemory& memory,
-                                       const float* taps) {
+                                       const float* taps, bool last_warp) {
+  constexpr int kOthers = 7;  // levels
   const int own = static_cast<int>(threadIdx.x) % kTileChannels;
-  const int level = static_cast<int>(threadIdx.x) / kTileChannels + 1;
-  if (level > memory.levels) return;
-  const int seen =
-      static_cast<int>((place.end() >> level) - place.FirstBlock(level));
-  memory.EndSums()[(level - 1) * kTileChannels + own] =
-      SumAt(LevelTaps(taps, level, own),
-            memory.Blocks(level, own) + kRunBase / 2 + seen);
+  const int row = static_cast<int>(threadIdx.x) / kTileChannels;
+  constexpr int kLastWarp = (kTileThreads - kTileLanes) / kTileChannels;
+  int level = last_warp ? kOthers + 1 + row - kLastWarp : 1 + row;
+  const int stop = last_warp ? memory.levels : min(kOthers, memory.levels);
+  for (; level <= stop; level += kTileLanes / kTileChannels) {
+    const int seen =
+        static_cast<int>((place.end() >> level) - place.FirstBlock(level));
+    memory.EndSums()[(level - 1) * kTileChannels + own] =
+        SumAt(LevelTaps(taps, level, own),
+              memory.Blocks(level, own) + kRunBase / 2 + seen);
+    if (!last_warp) return;
+  }
 }
 
 // The rings' rows that the chunk changed.

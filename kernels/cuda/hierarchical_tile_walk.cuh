@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/hierarchical_tile.cuh"
+#include "kernels/cuda/hierarchical_tile_blocks.cuh"
 #include "kernels/cuda/hierarchical_window.cuh"
 
 namespace chela::cuda {
@@ -126,7 +127,8 @@ struct TileWindow {
   }
 };
 
-// Outputs kSeen and those after it. kWhole: all are the chunk's.
+// Outputs kSeen and those after it. kWhole: all are the chunk's, but the first
+// of a run that begins with the chunk.
 template <bool kWhole, int kSeen>
 __device__ __forceinline__ void WalkRunFrom(const Taps& taps,
                                             const TileRun& run,
@@ -139,7 +141,8 @@ __device__ __forceinline__ void WalkRunFrom(const Taps& taps,
     float sum = SumNear<kNow>(taps, window->inputs) + window->sums[0];
     sum = fmaf(taps.near[0], a, sum);
     sum = fmaf(taps.skip, a, sum);
-    if (kWhole || (kSeen >= run.from && kSeen < run.stop)) {
+    if ((kWhole && kSeen > 0) ||
+        (kSeen >= run.from && (kWhole || kSeen < run.stop))) {
       __stcs(run.c + kSeen * run.width, sum);
     }
     WalkRunFrom<kWhole, kSeen + 1>(taps, run, window);
@@ -188,7 +191,7 @@ __device__ __forceinline__ void WalkTile(const HierarchicalConvolution& op,
       .from = static_cast<int>(max(first, int64_t{0})),
       .stop = static_cast<int>(min(stop, int64_t{kTileRun}))};
   TileWindow window(own_run);
-  if (__all_sync(kWholeWarp, first <= 0 && stop >= kTileRun)) {
+  if (__all_sync(kWholeWarp, first <= 1 && stop >= kTileRun)) {
     WalkRunFrom<true, 0>(taps, own_run, &window);
   } else {
     WalkRunFrom<false, 0>(taps, own_run, &window);

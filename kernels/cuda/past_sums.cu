@@ -28,10 +28,13 @@ __global__ void __launch_bounds__(kWarps* kLanes)
       conv.state.data + at.slot * conv.state.slot_stride + at.channel;
   const int changed = min(__ffsll(at.position + 1) - 1, conv.levels);
   float* const out = op.past + int64_t{2} * index * op.width + at.channel;
-  near[warp][lane] = SumNear<4>(conv, at, state, warp);
+  NearPast<4> past;
+  past.Ask(conv, at, state, warp);
   for (int level = warp + 1; level <= changed; level += kWarps) {
-    levels[level - 1][lane] = SumLevel<4>(conv, at, state, level);
+    levels[level - 1][lane] =
+        SumLevel<4>(conv, at, level, LevelPast<4>(conv, at, state, level));
   }
+  near[warp][lane] = SumNear<4>(conv, at, state, warp, past);
   if (warp == kWarps - 1) Store(SumShort<4>(layer.short_conv, at), out);
   float* const sums =
       state +

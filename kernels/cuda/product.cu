@@ -1,5 +1,5 @@
-// Products of float32 weights, the statistics of norms, the parts of a large
-// product around cuBLAS, and the choice of a kernel.
+// Products of float32 weights, the statistics of norms, roundings, and the
+// choice of a kernel.
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_kernels.h"
@@ -137,20 +137,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(256)
-    FinishSums(const __grid_constant__ FinishArguments finish,
-               const float* sums, int weight_rows, int outputs, int first_row) {
-  LetLaterStart();
-  WaitForEarlier();
-  const int column = static_cast<int>(blockIdx.y * 256 + threadIdx.x);
-  if (column >= outputs) return;
-  const int64_t i = blockIdx.x;
-  const float* row = sums + i * weight_rows;
-  const bool swiglu = finish.kind == Finish::kSwiglu;
-  FinishOne(finish, first_row + i, column, __ldcg(row + column),
-            swiglu ? __ldcg(row + outputs + column) : 0.0f);
-}
-
 int Outputs(const WeightView& weight, Finish finish) {
   return finish == Finish::kSwiglu ? weight.rows / 2 : weight.rows;
 }
@@ -243,20 +229,6 @@ cudaError_t LaunchRound(const Product& product, int32_t first_row, int32_t rows,
   return product.weight.dtype == DType::kBF16
              ? Launch(shape, Round<__nv_bfloat16>, product, first_row, to)
              : Launch(shape, Round<__half>, product, first_row, to);
-}
-
-cudaError_t LaunchFinish(const WeightView& weight,
-                         const FinishArguments& finish, const float* sums,
-                         int32_t first_row, int32_t rows, bool overlap,
-                         cudaStream_t stream) {
-  const int outputs = Outputs(weight, finish.kind);
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(rows), Blocks(outputs, 256));
-  shape.block = dim3(256);
-  shape.overlap = overlap;
-  shape.stream = stream;
-  return Launch(shape, FinishSums, finish, sums, weight.rows, outputs,
-                first_row);
 }
 
 }  // namespace chela::cuda

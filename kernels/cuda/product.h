@@ -44,7 +44,7 @@ struct FinishArguments {
   int64_t gate_stride = 0;
   float* out = nullptr;
   // Instead of `out`, rounded to the weight's 16-bit type; only where the
-  // product is a wide one (IsWide).
+  // product is a wide one (IsWide) or a chunk's.
   void* rounded = nullptr;
   int64_t out_stride = 0;
 };

@@ -174,7 +174,7 @@ FinishArguments CudaProductPair::End() const {
     case PairedProduct::End::kSwiglu:
       end.kind = Finish::kSwiglu;
       end.out_stride = product_.outputs / 2;
-      if (!product_.chunk && product_.rows > 1) end.rounded = rounded_.data();
+      if (product_.rows > 1) end.rounded = rounded_.data();
       break;
     case PairedProduct::End::kResidual:
       end.kind = Finish::kResidual;

@@ -6,14 +6,15 @@
 
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product_kernels.h"
-#include "kernels/cuda/product_math.cuh"
-#include "kernels/cuda/weight_ring.cuh"
+#include "kernels/cuda/product_tiles.cuh"
 
 namespace chela::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kBlocks = 2;  // of a multiprocessor
+// Blocks of a multiprocessor: what the registers hold.
+template <int kRowTiles>
+inline constexpr int kBlocksOf = kRowTiles <= 4 ? 2 : 1;
 constexpr int kChunks = 2;  // of a slice, at most
 
 // A warp's own ring of kStages tiles of weights, its slice's chunks of each.
@@ -114,31 +115,14 @@ __device__ __forceinline__ void MultiplyTile(const Ring& ring, int tile,
 
 constexpr int kPitch = kTile + 4;  // of a row of sums; spreads the banks
 
-// A warp's sums of a tile for the block, [rows, kPitch].
-template <int kRowTiles>
-__device__ __forceinline__ void PutSums(float* part,
-                                        const float (&sums)[kRowTiles][4]) {
-  const int g = static_cast<int>(threadIdx.x) % 32 / 4;
-  const int t = static_cast<int>(threadIdx.x) % 4;
-#pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
-    float* const at = part + (r * 8 + 2 * t) * kPitch + g;
-    at[0] = sums[r][0];
-    at[kPitch] = sums[r][1];
-    at[8] = sums[r][2];
-    at[kPitch + 8] = sums[r][3];
-  }
-}
-
 template <typename T, int kRowTiles, int kStages>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocksOf<kRowTiles>)
     ResidentProduct(const __grid_constant__ ProductSet set) {
   using Ring = TileRing<kStages>;
   constexpr int kRows = kRowTiles * 8;
   constexpr int kPart = kRows * kPitch;
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ int32_t row_of[kRows];  // of the left operand
-  __shared__ int32_t out_row_of[kRows];
+  __shared__ BlockRows<kRows> rows;
 
   const bool second = static_cast<int>(blockIdx.x) >= set.first_tiles;
   const Product& p = set.products[second ? 1 : 0];
@@ -165,14 +149,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
                  int64_t{lane / 8} * stride + begin * kChunk + lane % 8 * 8;
 #pragma unroll
   for (int i = 0; i < kStages; ++i) ring.Ask(first + i, last);
-  const int first_row = static_cast<int>(blockIdx.y) * kRows;
-  const int count = min(*p.count - first_row, kRows);
-  // Rows that are not there read one that is, so that loads need no branch.
-  if (thread < kRows && count > 0) {
-    const int row = first_row + (thread < count ? thread : 0);
-    row_of[thread] = static_cast<int32_t>(RowAt(p.in_rows, row));
-    out_row_of[thread] = static_cast<int32_t>(RowAt(p.out_rows, row));
-  }
+  const int count = rows.List(p);
   // A thread finishes one output of every kRowStep-th row. The rows of a warp
   // are so far apart that their sums lie in different banks.
   constexpr int kRowStep = kThreads / kTile;
@@ -187,7 +164,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     return;
   }
   LeftSlice<kRowTiles> left;
-  left.Load(static_cast<const uint16_t*>(p.rounded), row_of, stride, begin,
+  left.Load(static_cast<const uint16_t*>(p.rounded), rows.in, stride, begin,
             ring.chunks);
   float* const parts =
       reinterpret_cast<float*>(memory + kSlices * Ring::kBytes);
@@ -197,9 +174,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
   for (int j = 0; j < kRounds; ++j) {
     const int m = own_row + j * kRowStep;
-    out[j] = m < count
-                 ? p.finish.out + out_row_of[m] * p.finish.out_stride + own
-                 : nullptr;
+    out[j] = m < count ? p.finish.out + rows.out[m] * p.finish.out_stride + own
+                       : nullptr;
   }
   float bias = 0;
   const auto finish = [&](int tile) {
@@ -222,8 +198,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   for (int tile = first; tile < last; ++tile) {
     WaitForCopies<kStages - 1>();
     __syncwarp();  // a warp reads what its own lanes asked for
-    float sums[kRowTiles][4] = {};
-    MultiplyTile<T, kRowTiles>(ring, tile, left, sums);
+    float sums[1][kRowTiles][4] = {};
+    MultiplyTile<T, kRowTiles>(ring, tile, left, sums[0]);
     __syncwarp();
     ring.Ask(tile + kStages, last);
     if (tile > first) finish(tile - 1);
@@ -231,7 +207,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
       bias = biases[tile * kTile + own];
     }
     // One part of the block's sums is written while the other is read.
-    PutSums<kRowTiles>(parts + (tile % 2 * kSlices + slice) * kPart, sums);
+    PutSums<kPitch>(parts + (tile % 2 * kSlices + slice) * kPart, sums);
     __syncthreads();
   }
   finish(last - 1);
@@ -239,18 +215,26 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 unsigned Tiles(const Product& p) { return Blocks(p.weight.rows, kTile); }
 
+unsigned Tiles(const ProductSet& set) {
+  return Tiles(set.products[0]) + (set.pair ? Tiles(set.products[1]) : 0);
+}
+// From where on it was the faster one on an H100, here and in ResidentTakes.
+bool HasManyTiles(const ProductSet& set, const ProductLaunch& launch) {
+  return Tiles(set) >= unsigned{8} * launch.processors;
+}
+
 template <typename T, int kRowTiles, int kStages>
 cudaError_t LaunchOf(ProductSet set, LaunchShape shape,
                      const ProductLaunch& launch) {
   constexpr int kRows = kRowTiles * 8;
   const unsigned groups = Blocks(launch.max_rows, kRows);
   const unsigned first = Tiles(set.products[0]);
-  const unsigned second = set.pair ? Tiles(set.products[1]) : 0;
   // As many blocks as run at once. With several groups of rows no more than
   // the tiles of the longest take: each reads its rows of the left operand.
-  const int64_t tiles = first + second;
-  const int64_t room = std::clamp<int64_t>(
-      int64_t{kBlocks} * launch.processors / groups, set.pair ? 2 : 1, tiles);
+  const int64_t tiles = Tiles(set);
+  const int64_t room =
+      std::clamp<int64_t>(kBlocksOf<kRowTiles> * launch.processors / groups,
+                          set.pair ? 2 : 1, tiles);
   const int64_t blocks =
       groups == 1 ? room
                   : std::max<int64_t>(Blocks(tiles, Blocks(tiles, room)),
@@ -268,7 +252,11 @@ cudaError_t LaunchRows(const ProductSet& set, const LaunchShape& shape,
                        const ProductLaunch& launch) {
   if (launch.max_rows <= 8) return LaunchOf<T, 1, 4>(set, shape, launch);
   if (launch.max_rows <= 16) return LaunchOf<T, 2, 4>(set, shape, launch);
-  return LaunchOf<T, 4, 2>(set, shape, launch);
+  // 64 rows a block read the weights once; 32 rows where that would leave
+  // blocks with few tiles.
+  return launch.max_rows > 32 && HasManyTiles(set, launch)
+             ? LaunchOf<T, 8, 4>(set, shape, launch)
+             : LaunchOf<T, 4, 2>(set, shape, launch);
 }
 
 }  // namespace
@@ -281,12 +269,9 @@ bool ResidentTakes(const ProductSet& set, const ProductLaunch& launch) {
   if (!takes(set.products[0]) || (set.pair && !takes(set.products[1]))) {
     return false;
   }
-  // From where on it was the faster one on an H100.
-  const int64_t blocks = int64_t{kBlocks} * launch.processors;
-  const int64_t tiles =
-      Tiles(set.products[0]) + (set.pair ? Tiles(set.products[1]) : 0);
-  return launch.max_rows <= 16 ? tiles >= 4 * blocks
-                               : tiles * Blocks(launch.max_rows, 32) >= blocks;
+  return HasManyTiles(set, launch) ||
+         (launch.max_rows > 32 && Tiles(set) * Blocks(launch.max_rows, 32) >=
+                                      unsigned{2} * launch.processors);
 }
 
 cudaError_t LaunchResident(const ProductSet& set, const ProductLaunch& launch) {

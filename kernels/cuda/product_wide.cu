@@ -4,8 +4,7 @@
 // second-level cache into the tensor cores' registers.
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/product_kernels.h"
-#include "kernels/cuda/product_math.cuh"
-#include "kernels/cuda/weight_ring.cuh"
+#include "kernels/cuda/product_tiles.cuh"
 
 namespace chela::cuda {
 namespace {
@@ -18,41 +17,6 @@ inline constexpr int kBlocksOf = kInstructions == 1   ? 4
                                  : kInstructions == 2 ? 3
                                                       : 2;
 
-// A lane's part of half a chunk of the left operand's rows.
-template <int kRowTiles>
-struct LeftHalf {
-  __device__ __forceinline__ void Load(const uint16_t* const (&left)[kRowTiles],
-                                       int chunk, int half) {
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      b[r] = *reinterpret_cast<const uint4*>(left[r] + chunk * kChunk +
-                                             half * (kChunk / 2));
-    }
-  }
-  uint4 b[kRowTiles];
-};
-
-// Half a chunk: two instructions for each tile of outputs and of rows.
-template <typename T, int kTiles, int kRowTiles, typename Ring>
-__device__ __forceinline__ void MultiplyHalf(
-    const Ring& ring, int chunk, int begin, int half,
-    const LeftHalf<kRowTiles>& left, float (&sums)[kTiles][kRowTiles][4]) {
-  const int g = static_cast<int>(threadIdx.x) % 32 / 4;
-  const int t = static_cast<int>(threadIdx.x) % 4;
-#pragma unroll
-  for (int k = 0; k < kTiles; ++k) {
-    const int byte = half * kChunk + t * 16;
-    const uint4 top = ring.At(chunk, begin, k * kTile + g, byte);
-    const uint4 bottom = ring.At(chunk, begin, k * kTile + g + 8, byte);
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      const uint4& b = left.b[r];
-      MultiplyAdd<T>(sums[k][r], top.x, bottom.x, top.y, bottom.y, b.x, b.y);
-      MultiplyAdd<T>(sums[k][r], top.z, bottom.z, top.w, bottom.w, b.z, b.w);
-    }
-  }
-}
-
 template <typename T, int kTiles, int kRowTiles, int kStages, Finish kFinish>
 __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
     WideProduct(const __grid_constant__ ProductSet set) {
@@ -62,8 +26,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
   constexpr int kOutputs = kTiles * kTile;
   constexpr int kPitch = kOutputs + 4;  // of a row of sums; spreads the banks
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ int32_t row_of[kRows];  // of the left operand
-  __shared__ int32_t out_row_of[kRows];
+  __shared__ BlockRows<kRows> rows;
 
   const bool second = static_cast<int>(blockIdx.x) >= set.first_tiles;
   const Product& p = set.products[second ? 1 : 0];
@@ -95,14 +58,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
   }
 #pragma unroll
   for (int i = 0; i < kStages; ++i) ring.Ask(begin + i, begin, end);
-  const int first_row = static_cast<int>(blockIdx.y) * kRows;
-  const int count = min(*p.count - first_row, kRows);
-  // Rows that are not there read one that is, so that loads need no branch.
-  if (thread < kRows && count > 0) {
-    const int row = first_row + (thread < count ? thread : 0);
-    row_of[thread] = static_cast<int32_t>(RowAt(p.in_rows, row));
-    out_row_of[thread] = static_cast<int32_t>(RowAt(p.out_rows, row));
-  }
+  const int count = rows.List(p);
   // A thread finishes one output of every kRowStep-th row. Half warps take
   // rows four apart, whose sums lie in the other half of the banks.
   constexpr int kRowStep = kThreads / kOwn;
@@ -118,7 +74,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
       left[r] = static_cast<const uint16_t*>(p.rounded) +
-                int64_t{row_of[r * 8 + g]} * stride + t * 8;
+                int64_t{rows.in[r * 8 + g]} * stride + t * 8;
     }
   }
 
@@ -140,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
     for (int j = 0; j < kRounds; ++j) {
       const int m = own_row + j * kRowStep;
       if (m < count && output < outputs) {
-        inputs[j] = LoadFinishInputs(ending, out_row_of[m], output, bias);
+        inputs[j] = LoadFinishInputs(ending, rows.out[m], output, bias);
       }
     }
   };
@@ -167,18 +123,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
   __syncthreads();  // the sums take the weights' place
 
   float* const part = reinterpret_cast<float*>(memory);
-#pragma unroll
-  for (int k = 0; k < kTiles; ++k) {
-#pragma unroll
-    for (int r = 0; r < kRowTiles; ++r) {
-      float* const at =
-          part + (slice * kRows + r * 8 + 2 * t) * kPitch + k * kTile + g;
-      at[0] = sums[k][r][0];
-      at[kPitch] = sums[k][r][1];
-      at[8] = sums[k][r][2];
-      at[kPitch + 8] = sums[k][r][3];
-    }
-  }
+  PutSums<kPitch>(part + slice * kRows * kPitch, sums);
   if (!kAhead) ask();
   __syncthreads();
 #pragma unroll
@@ -193,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksOf<kTiles * kRowTiles>)
       slices[i] = from[0];
       if constexpr (kSwiglu) other[i] = from[kTile];
     }
-    StoreFinished<T>(ending, out_row_of[m], output,
+    StoreFinished<T>(ending, rows.out[m], output,
                      FinishValue(ending, inputs[j], AddSlices(slices),
                                  kSwiglu ? AddSlices(other) : 0.0f));
   }
@@ -239,14 +184,17 @@ cudaError_t LaunchTiles(const ProductSet& set, const LaunchShape& shape,
   if (rows <= 16) {
     return LaunchRows<T, kLeastTiles, 2, kFinish>(set, shape, rows);
   }
-  // 64 rows a block read the weights once; 32 rows where that would leave
-  // multiprocessors without a block.
-  const int outputs = set.products[0].weight.rows +
-                      (set.pair ? set.products[1].weight.rows : 0);
-  if (rows <= 32 || outputs < 2 * kTile * launch.processors) {
-    return LaunchRows<T, kLeastTiles, 4, kFinish>(set, shape, rows);
+  // Blocks of twice the outputs read the left operand half as often, and of
+  // twice the rows the weights: where enough multiprocessors have one.
+  const int64_t outputs = set.products[0].weight.rows +
+                          (set.pair ? set.products[1].weight.rows : 0);
+  const int64_t enough = int64_t{2} * kTile * launch.processors;
+  if (rows > 32 && outputs >= enough) {
+    return LaunchRows<T, 2, 8, kFinish>(set, shape, rows);
   }
-  return LaunchRows<T, 2, 8, kFinish>(set, shape, rows);
+  return 4 * outputs * Blocks(rows, 32) >= 3 * enough
+             ? LaunchRows<T, 2, 4, kFinish>(set, shape, rows)
+             : LaunchRows<T, kLeastTiles, 4, kFinish>(set, shape, rows);
 }
 
 template <typename T>

@@ -159,35 +159,38 @@ class StageWork {
                                        const unsigned char* ring,
                                        StreamBarriers& barriers,
                                        const RingPlace& place)
-      : work_{stage, ring, barriers,
-              place, 0,    min(stage.group, stage.units())} {}
+      : work_{stage, ring, barriers, place, 0, stage.GroupUnits(0)} {}
   // For the first group's weights, which need none of the stage's inputs.
   __device__ __forceinline__ void Wait() const { work_.Wait(); }
+  // The groups in front of unit `end`.
   template <typename T>
   __device__ __forceinline__ void Multiply(const uint16_t* left, int shift,
-                                           float* to) {
+                                           int end, float* to) {
 #pragma unroll 1
     while (work_.units > 0) {
       work_.template Multiply<T>(left, shift, to);
-      const int rest = work_.stage.units() - work_.group - work_.units;
-      if (rest <= 0) return;
-      work_.Free();
-      Move(rest);
-      work_.Wait();
+      if (work_.group + work_.units >= end) return;
+      Next();
     }
+  }
+  // Goes on to the next group, which there is.
+  __device__ __forceinline__ void Next() {
+    work_.Free();
+    Move();
+    work_.Wait();
   }
   // Frees the last group's places; gives where the next stage's begin.
   __device__ __forceinline__ RingPlace Free() {
     work_.Free();
-    Move(0);
+    Move();
     return work_.place;
   }
 
  private:
-  __device__ __forceinline__ void Move(int rest) {
+  __device__ __forceinline__ void Move() {
     work_.place.Move(work_.units * work_.stage.parts);
     work_.group += work_.units;
-    work_.units = min(work_.stage.group, rest);
+    work_.units = work_.stage.GroupUnits(work_.group);
   }
   GroupWork work_;
 };

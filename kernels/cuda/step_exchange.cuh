@@ -51,6 +51,7 @@ __device__ __forceinline__ float ValueOf(uint64_t word) {
 }
 
 __device__ __forceinline__ float Await(const uint64_t* from, uint32_t tag) {
+#pragma unroll 1
   for (int tries = 0;; ++tries) {
     if (tries == kMaxTries) __trap();
     const uint64_t word = ReadWord(from);
@@ -60,6 +61,7 @@ __device__ __forceinline__ float Await(const uint64_t* from, uint32_t tag) {
 __device__ __forceinline__ void AwaitTwo(const uint64_t* first,
                                          const uint64_t* second, uint32_t tag,
                                          float* a, float* b) {
+#pragma unroll 1
   for (int tries = 0;; ++tries) {
     if (tries == kMaxTries) __trap();
     const uint64_t words[] = {ReadWord(first), ReadWord(second)};
@@ -75,6 +77,7 @@ template <int kCount>
 __device__ __forceinline__ void AwaitFours(
     const uint64_t* const (&from)[kCount], uint32_t tag,
     float4 (&out)[kCount]) {
+#pragma unroll 1
   for (int tries = 0; tries < kMaxTries; ++tries) {
     ulonglong2 words[2 * kCount];
 #pragma unroll

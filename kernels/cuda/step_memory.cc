@@ -177,7 +177,7 @@ absl::Status StepMemory::Set(const StepRows& rows, const Inputs& inputs,
     chunks[chunks_++] = host_chunks_.back();
     longest_chunk_ = std::max(longest_chunk_, segment.rows);
     most_groups_ = std::max(most_groups_, groups);
-    if (groups > 1) groups_ += groups;
+    groups_ += groups;
     if (!ranges_.empty() &&
         ranges_.back().first_row + ranges_.back().rows == segment.first_row) {
       ranges_.back().rows += segment.rows;

@@ -18,10 +18,10 @@ __device__ __forceinline__ float4 EmbeddingFour(const WholeStep& op,
 }
 
 // The rings get u and a of four channels.
-__device__ __forceinline__ void StoreRings(const StepLayer& layer,
-                                           const StepPlace& at, int channel,
-                                           const Channels<4>& u,
-                                           const Channels<4>& a) {
+__device__ __forceinline__ void StoreRing(const StepLayer& layer,
+                                          const StepPlace& at, int channel,
+                                          const Channels<4>& u,
+                                          const Channels<4>& a) {
   const ShortConvolution& first = layer.short_conv;
   const HierarchicalConvolution& second = layer.long_conv;
   Store(a, second.state.data + at.slot * second.state.slot_stride +
@@ -63,8 +63,37 @@ __device__ __forceinline__ Channels<4> ChannelsOf(const float4& x) {
   return {{x.x, x.y, x.z, x.w}};
 }
 
-// u and c of a thread's channels as left operands; the rings by the one block
-// that owns them.
+// Silu of four values side by side. A division checks its operands and
+// branches, so that four would wait for one another; this is its path for
+// numbers that need no care, and gives its bits.
+__device__ __forceinline__ void SiluOfFour(float (&x)[4]) {
+  float divisor[4];
+  float quotient[4];
+  bool plain = true;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    divisor[i] = 1.0f + expf(-x[i]);
+    const float size = fabsf(x[i]);
+    plain = plain && size > 0x1p-60f && size < 0x1p60f && divisor[i] < 0x1p60f;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    float inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(divisor[i]));
+    inverse = fmaf(inverse, fmaf(-divisor[i], inverse, 1.0f), inverse);
+    const float near = x[i] * inverse;
+    quotient[i] = fmaf(inverse, fmaf(-divisor[i], near, x[i]), near);
+  }
+  if (!plain) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) quotient[i] = x[i] / divisor[i];
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) x[i] = quotient[i];
+}
+
+// u and c of a thread's channels as left operands; what the rings get is kept
+// by the one block that owns them.
 template <typename T>
 __device__ __forceinline__ void Convolve(const StepLayer& layer,
                                          const StepPlace& at,
@@ -87,15 +116,18 @@ __device__ __forceinline__ void Convolve(const StepLayer& layer,
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       u.v[i] = inputs.v[i] * scale * norm.v[i];
-      a.v[i] = Silu(fmaf(tap.v[i], u.v[i], sum.v[i]));
+      a.v[i] = fmaf(tap.v[i], u.v[i], sum.v[i]);
     }
+    SiluOfFour(a.v);
     AddProduct(ChannelsOf(in.long_tap[j]), a, &c);
     AddProduct(ChannelsOf(in.skip[j]), a, &c);
     StoreLeft<T>(shared.left + channel, u.v[0], u.v[1], u.v[2], u.v[3]);
     StoreLeft<T>(shared.left + width + channel, c.v[0], c.v[1], c.v[2], c.v[3]);
-    if (channel / 4 % static_cast<int>(gridDim.x) ==
-        static_cast<int>(blockIdx.x)) {
-      StoreRings(layer, at, channel, u, a);
+    const int blocks = static_cast<int>(gridDim.x);
+    if (channel / 4 % blocks == static_cast<int>(blockIdx.x)) {
+      RingFour& ring = shared.rings[channel / 4 / blocks];
+      ring.u = make_float4(u.v[0], u.v[1], u.v[2], u.v[3]);
+      ring.a = make_float4(a.v[0], a.v[1], a.v[2], a.v[3]);
     }
   }
 }
@@ -107,13 +139,10 @@ struct StepOutput {
                                         const StepPlace& at,
                                         const StepShared& shared) {
     const StepProduct& values = shared.stages[kProject].products[0];
-    const StepProduct& projections = shared.stages[kProject].products[1];
-    const int first = values.units * kUnitRows;
-    exists = at.thread < first + projections.units * kUnitRows;
-    const bool is_value = at.thread < first;
-    const int column = is_value
-                           ? values.first * kUnitRows + at.thread
-                           : projections.first * kUnitRows + at.thread - first;
+    const StepStage& stage = shared.stages[kProject];
+    exists = at.thread < stage.units() * kUnitRows;
+    const bool is_value = at.thread < values.units * kUnitRows;
+    const int column = stage.Row(at.thread / kUnitRows) + at.thread % kUnitRows;
     place = (is_value ? op.places.value : op.places.projections) + column;
     const float* const biases =
         is_value ? layer.value_bias : layer.projections_bias;
@@ -163,13 +192,25 @@ __device__ __forceinline__ void ReadInput(const WholeStep& op, int index,
   Convolve<T>(layer, at, in, x, scale, shared);
 }
 
-__device__ __forceinline__ void FinishProjections(const WholeStep& op,
-                                                  int index,
-                                                  const StepPlace& at,
-                                                  const FinishInputs& inputs,
-                                                  StepShared& shared) {
+// Nobody waits for the rings: they are written by threads that post nothing.
+__device__ __forceinline__ void StoreRings(const WholeStep& op, int index,
+                                           const StepPlace& at,
+                                           const StepShared& shared) {
+  const int i = kStepWorkers - 1 - at.thread;
+  const int channel =
+      4 * (static_cast<int>(blockIdx.x) + i * static_cast<int>(gridDim.x));
+  if (i >= kMaxRingFours || channel >= op.width) return;
+  const RingFour& ring = shared.rings[i];
+  StoreRing(shared.layers[index & 1], at, channel, ChannelsOf(ring.u),
+            ChannelsOf(ring.a));
+}
+
+// Of the units [first, last).
+__device__ __forceinline__ void FinishProjections(
+    const WholeStep& op, int index, const StepPlace& at,
+    const FinishInputs& inputs, int first, int last, StepShared& shared) {
+  if (at.thread < first * kUnitRows || at.thread >= last * kUnitRows) return;
   const StepOutput output(op, shared.layers[index & 1], at, shared);
-  if (!output.exists) return;
   const float s = PartSum(shared, at.thread);
   Post(at.Values(op, index, output.place),
        output.bias == nullptr ? s : s + inputs.bias, at.Tag(index));

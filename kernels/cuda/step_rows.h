@@ -9,9 +9,11 @@ namespace chela::cuda {
 // is a decode row, a longer one a chunk: that depends on its own request only,
 // so which kernel serves a row never depends on the load.
 struct DecodeRows {
-  const int32_t* count = nullptr;  // rows that exist; the grid may be larger
-  const int32_t* rows = nullptr;   // [count], of the activations
-  const int32_t* slots = nullptr;  // [count]
+  // Rows that exist. The grid may be larger, and the lists are as long as it:
+  // what stands in them beyond `count` may be read and means nothing.
+  const int32_t* count = nullptr;
+  const int32_t* rows = nullptr;       // [count], of the activations
+  const int32_t* slots = nullptr;      // [count]
   const int64_t* positions = nullptr;  // [count]
 };
 
@@ -24,9 +26,7 @@ struct Chunk {
   int32_t slot = 0;
   int32_t first_row = 0;
   int32_t rows = 0;
-  // Of a chunk that lies in several groups: its first one's place among those
-  // of all such chunks.
-  int32_t first_group = 0;
+  int32_t first_group = 0;  // its first one's place among those of all chunks
 };
 
 // The chunks of a step.
@@ -36,7 +36,7 @@ struct ChunkList {
   int32_t count = 0;
   int32_t longest = 0;      // rows
   int32_t most_groups = 0;  // of one chunk
-  int32_t groups = 0;       // of all chunks in several groups
+  int32_t groups = 0;       // of all chunks
 };
 
 }  // namespace chela::cuda

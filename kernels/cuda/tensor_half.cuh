@@ -55,6 +55,8 @@ __device__ __forceinline__ int HalfAt(int row, int column) {
   return row * 64 + ((column / 8) ^ (row % 8)) * 8 + column % 8;
 }
 
+inline constexpr uint32_t kRowBytes = 64 * sizeof(__half);
+
 // A matrix of rows of 64 as two planes, low `rows` rows behind high.
 struct SplitPlanes {
   __half* high = nullptr;
@@ -89,6 +91,19 @@ __device__ __forceinline__ void LoadMatrices(const __half* row,
         : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
         : "r"(address));
   }
+}
+
+__device__ __forceinline__ uint32_t SharedAddress(const __half* place) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(place));
+}
+// LoadMatrices<true> from an address, for those that only move on: HalfAt of 16
+// rows further is 16 kRowBytes further.
+__device__ __forceinline__ void LoadMatricesAt(uint32_t row,
+                                               uint32_t (&to)[4]) {
+  asm volatile(
+      "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+      : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+      : "r"(row));
 }
 
 __device__ __forceinline__ void MultiplyAdd(float (&sum)[4],
@@ -129,8 +144,24 @@ struct WarpSums {
   }
 };
 
-// sums += left right for 16 terms. right(pair, low, to) loads fragments 2 pair
-// and 2 pair + 1. Products that wait for each other's sums stand apart.
+// sums += left right for 16 terms and fragments 2 pair and 2 pair + 1. Products
+// that wait for each other's sums stand apart.
+template <int kCount>
+__device__ __forceinline__ void AddPair(const LeftHalves& left,
+                                        const uint32_t (&high)[4],
+                                        const uint32_t (&low)[4], int pair,
+                                        WarpSums<kCount>* sums) {
+  float(&small)[4] = sums->small[2 * pair];
+  float(&next_small)[4] = sums->small[2 * pair + 1];
+  MultiplyAdd(small, left.low, high[0], high[1]);
+  MultiplyAdd(next_small, left.low, high[2], high[3]);
+  MultiplyAdd(sums->large[2 * pair], left.high, high[0], high[1]);
+  MultiplyAdd(sums->large[2 * pair + 1], left.high, high[2], high[3]);
+  MultiplyAdd(small, left.high, low[0], low[1]);
+  MultiplyAdd(next_small, left.high, low[2], low[3]);
+}
+
+// The same for all fragments; right(pair, low, to) loads two.
 template <int kCount, typename Right>
 __device__ __forceinline__ void AddProducts(const LeftHalves& left,
                                             const Right& right,
@@ -141,32 +172,9 @@ __device__ __forceinline__ void AddProducts(const LeftHalves& left,
     uint32_t low[4];
     right(pair, false, high);
     right(pair, true, low);
-    float(&small)[4] = sums->small[2 * pair];
-    float(&next_small)[4] = sums->small[2 * pair + 1];
-    MultiplyAdd(small, left.low, high[0], high[1]);
-    MultiplyAdd(next_small, left.low, high[2], high[3]);
-    MultiplyAdd(sums->large[2 * pair], left.high, high[0], high[1]);
-    MultiplyAdd(sums->large[2 * pair + 1], left.high, high[2], high[3]);
-    MultiplyAdd(small, left.high, low[0], low[1]);
-    MultiplyAdd(next_small, left.high, low[2], low[3]);
+    AddPair(left, high, low, pair, sums);
   }
 }
-
-// The right operand whose 16 terms are rows `row` on of the planes, and whose
-// columns start at `column`.
-struct RowTerms {
-  const SplitPlanes& planes;
-  int row = 0;
-  int column = 0;
-  __device__ __forceinline__ void operator()(int pair, bool low,
-                                             uint32_t (&to)[4]) const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    LoadMatrices<true>(
-        (low ? planes.low : planes.high) +
-            HalfAt(row + lane % 16, column + 16 * pair + lane / 16 * 8),
-        to);
-  }
-};
 
 }  // namespace chela::cuda
 

@@ -39,7 +39,8 @@ struct StepStage {
   int32_t stride = 0;  // elements of a row
   int32_t second = 0;  // rows from a pair's first to its second part; 0: none
   int32_t weight = 0;  // StepWeight of the first product
-  StepProduct products[2];
+  StepProduct products[3];  // the third one is more rows of the second
+  int32_t early = 0;        // units whose sums are posted before the others'
   int32_t parts = 0;        // items of a unit
   int32_t part_chunks = 0;  // of an item; the last one may have fewer
   int32_t group = 0;        // units that are summed side by side
@@ -53,7 +54,11 @@ struct StepStage {
     group = parts == 1 ? kGroupUnits : parts == 2 ? 2 : 1;
   }
   __device__ __forceinline__ int units() const {
-    return products[0].units + products[1].units;
+    return products[0].units + products[1].units + products[2].units;
+  }
+  // Of the group that begins at `unit`.
+  __device__ __forceinline__ int GroupUnits(int unit) const {
+    return min(group, (unit < early ? early : units()) - unit);
   }
   __device__ __forceinline__ bool IsSecond(int unit) const {
     return unit >= products[0].units;
@@ -61,7 +66,10 @@ struct StepStage {
   // Of its own product.
   __device__ __forceinline__ int Row(int unit) const {
     if (IsSecond(unit)) {
-      return (products[1].first + unit - products[0].units) * kUnitRows;
+      const int at = unit - products[0].units;
+      const int more = at - products[1].units;
+      return (more < 0 ? products[1].first + at : products[2].first + more) *
+             kUnitRows;
     }
     const int at = products[0].first + unit;
     return second == 0 ? at * kUnitRows
@@ -123,11 +131,12 @@ struct StreamBarriers {
         : "memory");
   }
   static __device__ __forceinline__ void Copy(void* to, const void* from,
-                                              int bytes, uint64_t* barrier) {
+                                              int bytes, uint64_t* barrier,
+                                              uint64_t policy) {
     asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-        "[%0], [%1], %2, [%3];" ::"r"(Address(to)),
-        "l"(from), "r"(bytes), "r"(Address(barrier))
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes."
+        "L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(Address(to)),
+        "l"(from), "r"(bytes), "r"(Address(barrier)), "l"(policy)
         : "memory");
   }
 };
@@ -152,14 +161,18 @@ __device__ inline void StreamWeights(const StepStage* stages,
                                      unsigned char* ring,
                                      StreamBarriers& barriers) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  // They pass once: everything else stays in the second-level cache.
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0;" : "=l"(policy));
   RingPlace place;
   for (int i = 0; i < layers * kStepStages; ++i) {
     const StepStage stage = stages[i % kStepStages];
     const uint16_t* const* const base =
         bases + i / kStepStages * kStepProducts + stage.weight;
     const int chunks = stage.stride / kChunk;
-    for (int group = 0; group < stage.units(); group += stage.group) {
-      const int units = min(stage.group, stage.units() - group);
+    int units = 0;
+    for (int group = 0; group < stage.units(); group += units) {
+      units = stage.GroupUnits(group);
       for (int item = 0; item < units * stage.parts; ++item) {
         const int part = item / units;
         const int unit = group + item % units;
@@ -178,7 +191,7 @@ __device__ inline void StreamWeights(const StepStage* stages,
         if (lane < kUnitRows) {
           StreamBarriers::Copy(ring + place.at * StreamBarriers::kPlaceBytes +
                                    lane * stage.Pitch(),
-                               from, bytes, &barriers.full[place.at]);
+                               from, bytes, &barriers.full[place.at], policy);
         }
         place.Move(1);
       }

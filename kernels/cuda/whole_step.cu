@@ -7,12 +7,12 @@
 // (weight_stream.cuh), and the stages hand values to each other as they come
 // (step_exchange.cuh):
 //
-//   1 x -> u, c in every block; value and projections       -> value,
-//   projections 2 attention, one block a tile of 64 columns              -> o,
-//   squares
-//     norm, gate in every block; out product, gated residual -> y
-//   3 norm2 in every block; up product                       -> inner
-//   4 down product, residual                                 -> x
+//   1 u, c of x in every block; values, shared product -> value, shared
+//     the other projections                            -> reset, gates
+//   2 attention, one block a tile of 64 columns        -> squares, gated
+//     out product, gated residual                      -> y
+//   3 norm2 in every block; up product                 -> inner
+//   4 down product, residual                           -> x
 //
 // What is cheap is done by every block for itself, which saves a hand-over. The
 // convolutions' sums over what came before need nothing of this step: a kernel
@@ -48,7 +48,10 @@ __device__ StepProduct Share(int rows) {
 __device__ void CutStages(const WholeStep& op, StepStage* stages) {
   stages[kProject] = {.stride = op.width, .weight = kStepValue};
   stages[kProject].products[0] = Share(op.value);
-  stages[kProject].products[1] = Share(op.shared + op.value + 2 * op.width);
+  stages[kProject].products[1] = Share(op.shared);
+  StepProduct& gates = stages[kProject].products[2];
+  gates = Share(op.value + 2 * op.width);
+  gates.first += op.shared / kUnitRows;
   stages[kAttend] = {.stride = op.value, .weight = kStepOut};
   stages[kAttend].products[0] = Share(op.width);
   StepStage& up = stages[kFeedUp];
@@ -59,6 +62,11 @@ __device__ void CutStages(const WholeStep& op, StepStage* stages) {
   stages[kFeedDown] = {.stride = op.inner, .weight = kStepDown};
   stages[kFeedDown].products[0] = Share(op.width);
   for (int i = 0; i < kStepStages; ++i) stages[i].Cut();
+  // What the attention waits for goes first, where that breaks no group.
+  StepStage& project = stages[kProject];
+  if (project.parts == 1) {
+    project.early = project.products[0].units + project.products[1].units;
+  }
 }
 
 __device__ void SetUp(const WholeStep& op, const uint16_t** bases,
@@ -79,6 +87,19 @@ __device__ void SetUp(const WholeStep& op, const uint16_t** bases,
   __syncthreads();
 }
 
+// Asks for what this block needs ahead of a layer.
+__device__ __forceinline__ void FetchLayer(const WholeStep& op, int index,
+                                           const StepPlace& at,
+                                           const AttentionTile& tile,
+                                           const StepShared& shared) {
+  const StepLayer& layer = shared.layers[index & 1];
+  if (tile.has) {
+    tile.Fetch(layer.attention, at);
+  } else {
+    FetchVectors(op, index, layer, op.value / kTileColumns);
+  }
+}
+
 // All layers, by the workers of a block.
 template <typename T>
 __device__ __forceinline__ void Work(const WholeStep& op,
@@ -86,12 +107,11 @@ __device__ __forceinline__ void Work(const WholeStep& op,
                                      StepShared& shared) {
   const StepPlace at(op, shared.layers[0]);
   const AttentionTile tile(op, shared.layers[0].attention);
-  const int tiles = op.value / kTileColumns;
-  if (!tile.has) FetchVectors(op, shared.layers[0], tiles);
+  FetchLayer(op, 0, at, tile, shared);
+  float* const part = shared.part[at.warp()];
   RingPlace place;
 #pragma unroll 1
   for (int index = 0; index < op.layers; ++index) {
-    if (tile.has) tile.Fetch(shared.layers[index & 1].attention, at);
     FinishInputs inputs;
 #pragma unroll 1
     for (int stage = 0; stage < kStepStages; ++stage) {
@@ -102,10 +122,9 @@ __device__ __forceinline__ void Work(const WholeStep& op,
           ReadInput<T>(op, index, at, &inputs, shared);
           break;
         case kAttend:
-          if (tile.has) {
-            Attend<T>(op, index, at, tile, shared);
-          } else if (index + 1 < op.layers) {
-            FetchVectors(op, shared.layers[(index + 1) & 1], tiles);
+          if (tile.has) Attend<T>(op, index, at, tile, shared);
+          if (index + 1 < op.layers) {
+            FetchLayer(op, index + 1, at, tile, shared);
           }
           ReadAttention(op, index, at, &inputs, shared);
           break;
@@ -117,11 +136,20 @@ __device__ __forceinline__ void Work(const WholeStep& op,
                    op.inner / 2, at.Tag(index), shared);
       }
       SyncWorkers();
-      work.Multiply<T>(shared.left, op.width, shared.part[at.warp()]);
-      SyncWorkers();
+      const int units = shared.stages[stage].units();
+      const int early = shared.stages[stage].early;
+#pragma unroll 1
+      for (int end = early > 0 ? early : units;; end = units) {
+        work.Multiply<T>(shared.left, op.width, end, part);
+        SyncWorkers();
+        if (end == units) break;
+        FinishProjections(op, index, at, inputs, 0, early, shared);
+        work.Next();
+      }
       switch (stage) {
         case kProject:
-          FinishProjections(op, index, at, inputs, shared);
+          FinishProjections(op, index, at, inputs, early, units, shared);
+          StoreRings(op, index, at, shared);
           break;
         case kAttend:
           FinishAttention(op, index, at, inputs, shared);
@@ -174,7 +202,7 @@ int GridOf(const WholeStep& step, int32_t processors) {
 bool WholeStepTakes(const WholeStep& step, const StepLayer& layer,
                     int32_t processors, int64_t shared_bytes) {
   const LinearAttention& attention = layer.attention;
-  const int32_t projections = step.shared + step.value + 2 * step.width;
+  const int32_t gates = step.value + 2 * step.width;
   const bool whole = step.width % 128 == 0 && step.inner % 64 == 0 &&
                      step.shared % 8 == 0 &&
                      attention.value_dim % (4 * kTileColumns) == 0 &&
@@ -190,9 +218,11 @@ bool WholeStepTakes(const WholeStep& step, const StepLayer& layer,
     return (rows / kUnitRows / blocks + 1) * kUnitRows;
   };
   return step.value / kTileColumns < blocks &&
-         outputs(step.value) + outputs(projections) <= kMaxStepOutputs &&
+         outputs(step.value) + outputs(step.shared) + outputs(gates) <=
+             kMaxStepOutputs &&
          2 * outputs(step.inner) <= kMaxStepOutputs &&
          outputs(step.width) <= kMaxStepOutputs &&
+         step.width <= 4 * kMaxRingFours * blocks &&
          static_cast<int64_t>(SharedBytes(step.layers)) <= shared_bytes;
 }
 

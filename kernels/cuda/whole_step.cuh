@@ -19,11 +19,19 @@ inline constexpr int kFoursStep = kFours * kStepWorkers;
 // multiplies, and posts what comes of it.
 enum Stage { kProject, kAttend, kFeedUp, kFeedDown };
 
+// Fours of a row whose rings one block writes; no fewer blocks take a width.
+inline constexpr int kMaxRingFours = 8;
+
 struct AttentionParts {
   float q[kTileKeys];
   float k[kTileKeys];
   float w[kTileColumns];
   float sums[kKeyGroups][kTileColumns];
+};
+
+// Four channels' new rows of the rings.
+struct RingFour {
+  float4 u, a;
 };
 
 // A block's shared memory; the weights' stream and the table of their
@@ -36,6 +44,7 @@ struct StepShared {
   float residual[kMaxStepWidth];  // x, later y
   float part[kSlices][kMaxStepOutputs];
   AttentionParts attention;
+  RingFour rings[kMaxRingFours];
   // u and c, or the one left operand of the stage.
   alignas(16) uint16_t left[kMaxStepInputs];
 };
@@ -147,6 +156,13 @@ __device__ __forceinline__ void AwaitRow(const StepPlace& at,
     const int channel = at.Channel(first, j);
     places[j] = from + (channel < width ? channel : 0);
   }
+  if (width <= 4 * (first + kStepWorkers)) {  // nobody has a second four
+    const uint64_t* const place[1] = {places[0]};
+    float4 four[1];
+    AwaitFours(place, tag, four);
+    out[0] = four[0];
+    return;
+  }
   AwaitFours(places, tag, out);
 }
 
@@ -172,30 +188,45 @@ __device__ __forceinline__ float PartSum(const StepShared& shared, int output) {
   return AddSlices(slices);
 }
 
-// Brings the vectors of a layer into the second-level cache, by blocks first
-// ..: whoever uses them waits for them otherwise, in every block.
-__device__ __noinline__ void FetchVectors(const WholeStep& op,
+// Brings what a layer reads besides weights and states into the second-level
+// cache, by blocks first ..: a load that misses it stands behind all weights
+// that were asked for, and every block waits for it.
+__device__ __noinline__ void FetchVectors(const WholeStep& op, int index,
                                           const StepLayer& layer, int first) {
   const int lag0 = (layer.short_conv.taps - 1) * op.width;
   const int projections = op.shared + op.value + 2 * op.width;
+  constexpr int kLine = 32;
+  // The next layer's begins anywhere in a line.
+  constexpr int kLayer = sizeof(StepLayer) / sizeof(float) + kLine;
+  const bool last = index + 1 == op.layers;
   const float* const vectors[] = {
-      layer.short_conv.norm.weight, layer.short_conv.weight + lag0,
-      layer.long_conv.taps0,        layer.long_conv.skip,
-      layer.norm2_weight,           layer.value_bias,
-      layer.projections_bias,       layer.attention.norm_weight,
-      layer.attention.q_scale,      layer.attention.q_bias,
-      layer.attention.k_scale,      layer.attention.k_bias};
-  const int widths[] = {op.width,  op.width,  op.width,    op.width,
-                        op.width,  op.value,  projections, op.value,
-                        op.shared, op.shared, op.shared,   op.shared};
+      layer.short_conv.norm.weight,
+      layer.short_conv.weight + lag0,
+      layer.long_conv.taps0,
+      layer.long_conv.skip,
+      layer.norm2_weight,
+      layer.value_bias,
+      layer.projections_bias,
+      layer.attention.norm_weight,
+      layer.attention.q_scale,
+      layer.attention.q_bias,
+      layer.attention.k_scale,
+      layer.attention.k_bias,
+      layer.attention.decay,
+      op.past + int64_t{2} * index * op.width,
+      last ? nullptr : reinterpret_cast<const float*>(op.layer + index + 1)};
+  const int widths[] = {op.width,  op.width,     op.width,    op.width,
+                        op.width,  op.value,     projections, op.value,
+                        op.shared, op.shared,    op.shared,   op.shared,
+                        op.heads,  2 * op.width, kLayer};
   const int blocks = static_cast<int>(gridDim.x) - first;
   int line = static_cast<int>(threadIdx.x) * blocks +
              static_cast<int>(blockIdx.x) - first;
 #pragma unroll
-  for (int i = 0; i < 12; ++i) {
-    const int lines = (widths[i] + 31) / 32;
+  for (int i = 0; i < 15; ++i) {
+    const int lines = (widths[i] + kLine - 1) / kLine;
     if (line >= 0 && line < lines && vectors[i] != nullptr) {
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(vectors[i] + line * 32));
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(vectors[i] + line * kLine));
     }
     line -= lines;
   }

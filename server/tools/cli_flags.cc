@@ -1,30 +1,26 @@
 #include "server/tools/cli_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <chrono>
-#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
 
 namespace chela {
 namespace {
 
-// "500ms", "30s", "5m", or seconds as a number.
+constexpr absl::Duration kMaxTimeout = absl::Hours(365 * 24);
+
+// Rounded up, so that no timeout becomes 0, which is none.
 std::string ReadTimeout(const std::string& text,
                         std::chrono::milliseconds* out) {
-  size_t used = 0;
-  double count = 0;
-  try {
-    count = std::stod(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
+  absl::Duration timeout;
+  if (!absl::ParseDuration(text, &timeout) || timeout < absl::ZeroDuration() ||
+      timeout > kMaxTimeout) {
+    return "\"" + text +
+           "\"; want a duration of at most 365 days, like 500ms, 30s or 5m";
   }
-  const std::string unit = text.substr(used);
-  const double ms = unit == "ms"                  ? 1
-                    : unit == "s" || unit.empty() ? 1e3
-                    : unit == "m"                 ? 60e3
-                                                  : 0;
-  if (used == 0 || ms == 0 || !(count >= 0 && count * ms < 1e12)) {
-    return "\"" + text + "\"; want a duration like 500ms, 30s or 5m";
-  }
-  *out = std::chrono::milliseconds(static_cast<int64_t>(count * ms));
+  *out = absl::ToChronoMilliseconds(absl::Ceil(timeout, absl::Milliseconds(1)));
   return "";
 }
 
@@ -37,7 +33,7 @@ void AddCliFlags(CLI::App& app, CliCommand& command) {
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--timeout", [](const std::string&) {},
-         "Of a call: 500ms, 30s, 5m [none]")
+         "Of a call: 500ms, 30s, 5m; 0: none [none]")
       ->check([&command](const std::string& text) {
         return ReadTimeout(text, &command.options.timeout);
       });

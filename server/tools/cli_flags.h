@@ -1,13 +1,16 @@
 #ifndef CHELA_SERVER_TOOLS_CLI_FLAGS_H_
 #define CHELA_SERVER_TOOLS_CLI_FLAGS_H_
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "chela/v1/generation.pb.h"
 #include "server/tools/client.h"
 #include "server/tools/generate_flags.h"
 #include "server/tools/session_flags.h"
+
+namespace CLI {
+class App;  // CLI/CLI.hpp compiles slowly.
+}  // namespace CLI
 
 namespace chela {
 

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "models/utf8.h"
@@ -18,32 +19,18 @@ namespace {
 
 constexpr int kInterruptedExit = 130;
 
-const char* CodeName(grpc::StatusCode code) {
-  static constexpr const char* kNames[] = {"OK",
-                                           "CANCELLED",
-                                           "UNKNOWN",
-                                           "INVALID_ARGUMENT",
-                                           "DEADLINE_EXCEEDED",
-                                           "NOT_FOUND",
-                                           "ALREADY_EXISTS",
-                                           "PERMISSION_DENIED",
-                                           "RESOURCE_EXHAUSTED",
-                                           "FAILED_PRECONDITION",
-                                           "ABORTED",
-                                           "OUT_OF_RANGE",
-                                           "UNIMPLEMENTED",
-                                           "INTERNAL",
-                                           "UNAVAILABLE",
-                                           "DATA_LOSS",
-                                           "UNAUTHENTICATED"};
-  const auto index = static_cast<size_t>(code);
-  return index < std::size(kNames) ? kNames[index] : "UNKNOWN";
+// gRPC's codes are Abseil's.
+std::string CodeName(grpc::StatusCode code) {
+  const std::string name =
+      absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+  return name.empty() ? "UNKNOWN" : name;
 }
 
 void ReportDetails(const google::protobuf::Any& detail) {
   google::rpc::BadRequest bad;
   google::rpc::RetryInfo retry;
   if (detail.Is<google::rpc::BadRequest>() && detail.UnpackTo(&bad)) {
+    if (bad.field_violations_size() == 1) return;  // the message says it
     for (const auto& violation : bad.field_violations()) {
       std::cerr << "  " << violation.field() << ": " << violation.description()
                 << "\n";
@@ -110,8 +97,13 @@ void Prepare(const ClientOptions& options, grpc::ClientContext& context) {
 
 int Report(const grpc::Status& status) {
   if (status.ok()) return 0;
-  std::cerr << "chela-cli: " << CodeName(status.error_code()) << ": "
-            << status.error_message() << "\n";
+  const std::string code = CodeName(status.error_code());
+  std::cerr << "chela-cli: " << code;
+  // Of a call that ended here, the library's message is the code once more.
+  if (status.error_message() != code) {
+    std::cerr << ": " << status.error_message();
+  }
+  std::cerr << "\n";
   google::rpc::Status details;
   if (details.ParseFromString(status.error_details())) {
     for (const auto& detail : details.details()) ReportDetails(detail);

@@ -1,5 +1,6 @@
 #include "server/tools/generate_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -16,7 +16,7 @@ namespace {
 using nlohmann::ordered_json;
 using Stub = v1::SessionService::Stub;
 
-constexpr size_t kPieceBytes = size_t{1} << 20;
+constexpr size_t kChunkBytes = size_t{1} << 20;
 
 // "2026-01-31T12:00:00Z"; "" for none.
 std::string Time(bool present, const google::protobuf::Timestamp& time) {
@@ -172,8 +172,8 @@ int Import(SessionCall& call, const SessionCommand& command) {
   const auto writer = call.stub().ImportSession(call.context(), &response);
   v1::ImportSessionRequest message;
   *message.mutable_settings() = command.settings;
-  for (size_t at = 0; at == 0 || at < bytes.size(); at += kPieceBytes) {
-    message.set_chunk(bytes.substr(at, kPieceBytes));
+  for (size_t at = 0; at == 0 || at < bytes.size(); at += kChunkBytes) {
+    message.set_chunk(bytes.substr(at, kChunkBytes));
     if (!writer->Write(message)) break;  // Finish says why.
     message.clear_settings();
   }

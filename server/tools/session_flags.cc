@@ -1,5 +1,6 @@
 #include "server/tools/session_flags.h"
 
+#include <CLI/CLI.hpp>
 #include <cstdint>
 
 namespace chela {

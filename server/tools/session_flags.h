@@ -1,10 +1,13 @@
 #ifndef CHELA_SERVER_TOOLS_SESSION_FLAGS_H_
 #define CHELA_SERVER_TOOLS_SESSION_FLAGS_H_
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "chela/v1/session.pb.h"
+
+namespace CLI {
+class App;  // CLI/CLI.hpp compiles slowly.
+}  // namespace CLI
 
 namespace chela {
 

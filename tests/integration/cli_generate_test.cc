@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -36,6 +37,30 @@ TEST_F(CliGenerateTest, HasEveryFieldAsAFlagInKebabCase) {
   for (std::string& field : fields) {
     std::replace(field.begin(), field.end(), '_', '-');
     EXPECT_THAT(cli.output(), HasSubstr("--" + field));
+  }
+}
+
+TEST(CliFlagsTest, ReadsATimeoutThatIsNeverRoundedToNone) {
+  const auto timeout = [](const std::string& text) -> int64_t {
+    CliCommand command;
+    CLI::App app;
+    AddCliFlags(app, command);
+    try {
+      app.parse("info --timeout " + text);
+    } catch (const CLI::ParseError&) {
+      return -1;
+    }
+    return command.options.timeout.count();
+  };
+  EXPECT_EQ(timeout("500ms"), 500);
+  EXPECT_EQ(timeout("1.5s"), 1500);
+  EXPECT_EQ(timeout("5m"), 300000);
+  EXPECT_EQ(timeout("0.2ms"), 1);
+  EXPECT_EQ(timeout("8760h"), int64_t{365} * 24 * 3600 * 1000);
+  EXPECT_EQ(timeout("0s"), 0);
+  for (const char* wrong :
+       {"5", "soon", "-1s", "inf", "8761h", "1e3s", "5 s"}) {
+    EXPECT_EQ(timeout(wrong), -1) << wrong;
   }
 }
 

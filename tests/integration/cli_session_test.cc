@@ -125,6 +125,9 @@ TEST_F(CliSessionTest, TheServerNamesAWrongFlag) {
   std::ofstream(folder_.path() + "/short") << "short";
   EXPECT_THAT(refused({"--state-key-file", folder_.path() + "/short"}),
               HasSubstr("has 5 bytes; want 32 .. 4096"));
+  EXPECT_THAT(
+      refused({"--check", "--state-key-file", folder_.path() + "/short"}),
+      HasSubstr("has 5 bytes; want 32 .. 4096"));
   EXPECT_THAT(refused({"--session-store", "/proc/nowhere"}),
               HasSubstr("--session-store: "));
   // Not a folder of that name.

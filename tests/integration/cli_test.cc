@@ -57,6 +57,10 @@ TEST_F(CliTest, SpellsOutEachWrongField) {
               AllOf(HasSubstr("INVALID_ARGUMENT"),
                     HasSubstr("  request.sampling.top_p: 2; want"),
                     HasSubstr("  request.sampling.max_tokens: 0; want")));
+  // One alone is in the line of the status already.
+  EXPECT_EQ(Cli({"generate", "--prompt", "x", "--max-tokens=0"})->error(),
+            "chela-cli: INVALID_ARGUMENT: request.sampling.max_tokens: 0; want "
+            "1 .. 65536\n");
 }
 
 TEST_F(CliTest, SaysWhereTextIsNoUtf8) {
@@ -140,7 +144,7 @@ TEST_F(CliTest, EndsAtTheTimeoutAndOnInterrupt) {
   ASSERT_TRUE(Eventually([&] { return !interrupted.output().empty(); }));
   interrupted.Signal(SIGINT);
   EXPECT_EQ(interrupted.Wait(), 1);
-  EXPECT_THAT(interrupted.error(), HasSubstr("CANCELLED"));
+  EXPECT_EQ(interrupted.error(), "chela-cli: CANCELLED\n");
 }
 
 TEST_F(CliTest, EndsQuietlyWhenItsPipeIsClosed) {

@@ -11,8 +11,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-v1::GenerateResponse Answer(ServerRig& rig,
-                            const v1::GenerateRequest& request) {
+v1::GenerateResponse AnswerTo(ServerRig& rig,
+                              const v1::GenerateRequest& request) {
   grpc::ClientContext context;
   v1::GenerateResponse response;
   const grpc::Status status = rig.stub().Generate(&context, request, &response);
@@ -42,16 +42,16 @@ ServerConfig Ample() {
 TEST(PrefixCacheServiceTest, SharesBeginningsWithinASaltAndSaysSo) {
   ServerRig rig(Ample());
   v1::GenerateRequest request = Continue(LongPrompt(), 8);
-  const v1::GenerateResponse first = Answer(rig, request);
+  const v1::GenerateResponse first = AnswerTo(rig, request);
   EXPECT_EQ(Cached(first), 0);
-  const v1::GenerateResponse second = Answer(rig, request);
+  const v1::GenerateResponse second = AnswerTo(rig, request);
   EXPECT_EQ(Cached(second), 768);
   EXPECT_EQ(second.finish().usage().prompt_tokens(), 1001);
   EXPECT_EQ(second.text(), first.text());
 
   request.set_cache_salt("another tenant");
-  EXPECT_EQ(Cached(Answer(rig, request)), 0);
-  EXPECT_EQ(Cached(Answer(rig, request)), 768);
+  EXPECT_EQ(Cached(AnswerTo(rig, request)), 0);
+  EXPECT_EQ(Cached(AnswerTo(rig, request)), 768);
 
   EXPECT_EQ(rig.GetLoad().state_slots_free(), 64);
   const std::string page =
@@ -71,17 +71,17 @@ TEST(PrefixCacheServiceTest, ANamedPointServesTheNextPromptThatPartsThere) {
   const std::string shared = LongPrompt();
   v1::GenerateRequest request = Continue(shared + std::string(500, 'x'), 1);
   request.add_cache_at(1001);
-  Answer(rig, request);
-  EXPECT_EQ(Cached(Answer(rig, Continue(shared + " Why?", 1))), 768);
+  AnswerTo(rig, request);
+  EXPECT_EQ(Cached(AnswerTo(rig, Continue(shared + " Why?", 1))), 768);
 }
 
 TEST(PrefixCacheServiceTest, APinIsReportedAndCounted) {
   ServerRig rig(Ample());
   v1::GenerateRequest request = Continue(LongPrompt(), 1);
   request.add_cache_at(900);
-  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 0);
+  EXPECT_EQ(AnswerTo(rig, request).finish().usage().pinned_tokens(), 0);
   request.set_cache_pin_seconds(60);
-  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 768);
+  EXPECT_EQ(AnswerTo(rig, request).finish().usage().pinned_tokens(), 768);
   const auto page = [&rig] {
     return Http(rig.server().metrics_address().port, "GET", "/metrics");
   };
@@ -89,7 +89,7 @@ TEST(PrefixCacheServiceTest, APinIsReportedAndCounted) {
   EXPECT_THAT(page(), HasSubstr(metric));
   EXPECT_THAT(page(), ::testing::Not(HasSubstr(metric + "0\n")));
   request.set_cache_pin_seconds(0);
-  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 0);
+  EXPECT_EQ(AnswerTo(rig, request).finish().usage().pinned_tokens(), 0);
   EXPECT_THAT(page(), HasSubstr(metric + "0\n"));
 }
 
@@ -100,7 +100,7 @@ TEST(PrefixCacheServiceTest, PinsCanBeTurnedOff) {
   v1::GenerateRequest request = Continue(LongPrompt(), 1);
   request.add_cache_at(900);
   request.set_cache_pin_seconds(60);
-  EXPECT_EQ(Answer(rig, request).finish().usage().pinned_tokens(), 0);
+  EXPECT_EQ(AnswerTo(rig, request).finish().usage().pinned_tokens(), 0);
 }
 
 TEST(PrefixCacheServiceTest, AContextOfScoresIsReadOnceWithinASalt) {
@@ -125,7 +125,7 @@ TEST(PrefixCacheServiceTest, AContextOfScoresIsReadOnceWithinASalt) {
               first.scores(i).SerializeAsString());
   }
   // What a prompt left serves a context, and the other way round.
-  EXPECT_EQ(Cached(Answer(rig, Continue(LongPrompt() + " Why?", 1))), 768);
+  EXPECT_EQ(Cached(AnswerTo(rig, Continue(LongPrompt() + " Why?", 1))), 768);
   request.set_cache_salt("another tenant");
   EXPECT_EQ(score().usage().cached_prompt_tokens(), 0);
   request.set_cache_salt(std::string(257, 'x'));
@@ -144,9 +144,9 @@ TEST(PrefixCacheServiceTest, ARestartedServerFindsItsFolder) {
   std::string text;
   {
     ServerRig rig(config);
-    const v1::GenerateResponse first = Answer(rig, request);
+    const v1::GenerateResponse first = AnswerTo(rig, request);
     EXPECT_EQ(Cached(first), 0);
-    const v1::GenerateResponse second = Answer(rig, request);
+    const v1::GenerateResponse second = AnswerTo(rig, request);
     EXPECT_EQ(second.finish().usage().cached_tier(), v1::CACHE_TIER_DEVICE);
     text = first.text();
     // Of one server at a time.
@@ -157,7 +157,7 @@ TEST(PrefixCacheServiceTest, ARestartedServerFindsItsFolder) {
     EXPECT_THAT(refused.message(), HasSubstr("--prefix-cache-dir"));
   }
   ServerRig rig(config);
-  const v1::GenerateResponse found = Answer(rig, request);
+  const v1::GenerateResponse found = AnswerTo(rig, request);
   EXPECT_EQ(Cached(found), 768);
   EXPECT_EQ(found.finish().usage().cached_tier(), v1::CACHE_TIER_DISK);
   EXPECT_EQ(found.text(), text);
@@ -171,7 +171,7 @@ TEST(PrefixCacheServiceTest, ZeroBytesTurnItOff) {
   config.prefix_cache_bytes = 0;
   ServerRig rig(config);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(Cached(Answer(rig, Continue(LongPrompt(), 1))), 0);
+    EXPECT_EQ(Cached(AnswerTo(rig, Continue(LongPrompt(), 1))), 0);
   }
 }
 

@@ -14,22 +14,17 @@ namespace {
 
 using ConvolutionProgramTest = KernelTest;
 
-constexpr int32_t kLayers = 3;
-constexpr int32_t kTaps = 5;
-
 // Each layer reads the one before it.
-class Layers final : public ProgramRig {
+class ConvolutionLayers final : public ProgramRig {
  public:
-  Layers(Backend& backend, int32_t rows, int32_t width)
+  ConvolutionLayers(Backend& backend, int32_t rows, int32_t width)
       : ProgramRig(backend, rows, width),
         width_(width),
         kernel_(RandomKernel(width, 6, 5)),
         norm_(backend, RandomFloats(width, -2, 2, 4)),
         weight_(backend, RandomFloats(int64_t{kTaps} * width, -1, 1, 5)),
         bias_(backend, RandomFloats(width, -1, 1, 6)),
-        taps0_(backend, kernel_.taps0),
-        taps_(backend, kernel_.taps),
-        skip_(backend, kernel_.skip) {
+        long_kernel_(backend, kernel_) {
     const int64_t floats = int64_t{rows} * width;
     for (int32_t layer = 0; layer < kLayers; ++layer) {
       short_states_.push_back(
@@ -59,16 +54,8 @@ class Layers final : public ProgramRig {
           .state = {short_states_[layer]->data(), (kTaps - 1) * width_},
           .u = u,
           .a = a});
-      status.Update(backend().Run(HierarchicalConvolution{
-          .width = width_,
-          .base_length = kernel_.base_length,
-          .levels = kernel_.levels,
-          .a = a,
-          .taps0 = taps0_.data(),
-          .taps = taps_.data(),
-          .skip = skip_.data(),
-          .state = {long_states_[layer]->data(), kernel_.StateRows() * width_},
-          .c = c}));
+      status.Update(backend().Run(long_kernel_.Op(
+          a, {long_states_[layer]->data(), kernel_.StateRows() * width_}, c)));
       if (!status.ok()) return status;
       x = c;
     }
@@ -86,14 +73,14 @@ class Layers final : public ProgramRig {
   }
 
  private:
+  static constexpr int32_t kLayers = 3;
+  static constexpr int32_t kTaps = 5;
   const int32_t width_;
   const reference::HierarchicalKernel kernel_;
   Tensor norm_;
   Tensor weight_;
   Tensor bias_;
-  Tensor taps0_;
-  Tensor taps_;
-  Tensor skip_;
+  HierarchicalTensors long_kernel_;
   std::vector<std::unique_ptr<Tensor>> short_states_;
   std::vector<std::unique_ptr<Tensor>> long_states_;
   std::vector<std::unique_ptr<Tensor>> results_;
@@ -105,8 +92,8 @@ TEST_P(ConvolutionProgramTest, AProgramGivesTheBitsOfItsOpsOneByOne) {
   for (const int32_t width : {256, 164, 38}) {
     for (const int32_t rows : {1, 9}) {
       SCOPED_TRACE(::testing::Message() << width << " x " << rows);
-      Layers program(backend(), rows, width);
-      Layers ops(backend(), rows, width);
+      ConvolutionLayers program(backend(), rows, width);
+      ConvolutionLayers ops(backend(), rows, width);
       ExpectProgramIsItsOps(program, ops,
                             200);  // over all levels' first blocks
     }

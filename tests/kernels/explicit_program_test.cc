@@ -16,13 +16,10 @@ namespace {
 
 using ExplicitProgramTest = ExplicitConvolutionTest;
 
-constexpr int32_t kWidth = 70;   // two groups of channels and a part
-constexpr int32_t kLayers = 40;  // more than a GPU's launch of tiles takes
-
 // Convolutions of two lengths, which take turns after the first ones.
-class Layers final : public ProgramRig {
+class ExplicitLayers final : public ProgramRig {
  public:
-  Layers(Backend& backend, int32_t rows)
+  ExplicitLayers(Backend& backend, int32_t rows)
       : ProgramRig(backend, rows, kWidth),
         skip_(backend, RandomFloats(kWidth, -1, 1, 2)) {
     for (int32_t layer = 0; layer < kLayers; ++layer) {
@@ -65,6 +62,10 @@ class Layers final : public ProgramRig {
   }
 
  private:
+  // Two groups of channels and a part.
+  static constexpr int32_t kWidth = 70;
+  // More than a GPU's launch of tiles takes.
+  static constexpr int32_t kLayers = 40;
   Tensor skip_;
   std::vector<std::unique_ptr<ExplicitKernel>> kernels_;
   std::vector<int64_t> state_floats_;
@@ -75,8 +76,8 @@ class Layers final : public ProgramRig {
 TEST_P(ExplicitProgramTest, AProgramGivesTheBitsOfItsOpsOneByOne) {
   for (const int32_t rows : {1, 3}) {
     SCOPED_TRACE(rows);
-    Layers program(backend(), rows);
-    Layers ops(backend(), rows);
+    ExplicitLayers program(backend(), rows);
+    ExplicitLayers ops(backend(), rows);
     ExpectProgramIsItsOps(program, ops, 290);  // over the end of the ring
   }
 }

@@ -12,7 +12,6 @@
 namespace chela {
 namespace {
 
-using Rig = HierarchicalRig;
 using HierarchicalConvolutionTest = KernelTest;
 
 TEST_P(HierarchicalConvolutionTest, MatchesTheDefinition) {
@@ -24,7 +23,7 @@ TEST_P(HierarchicalConvolutionTest, MatchesTheDefinition) {
       const auto kernel = RandomKernel(width, base_length, levels);
       const int32_t tokens = 2 * Length(kernel) + 3;
       const auto a = RandomFloats(int64_t{tokens} * width, -1, 1, 4);
-      Rig rig(backend(), kernel, 1);
+      HierarchicalRig rig(backend(), kernel, 1);
 
       const auto c = rig.RunSequence(0, a, {tokens});
 
@@ -43,7 +42,7 @@ TEST_P(HierarchicalConvolutionTest, TokenByTokenMatchesTheDefinitionAndState) {
   const int32_t tokens = 3 * Length(kernel) + 1;
   const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 4);
   const auto input = FromRows(a, kernel.width);
-  Rig rig(backend(), kernel, 1);
+  HierarchicalRig rig(backend(), kernel, 1);
   const auto c = rig.RunSequence(0, a, {1});
   ExpectClose(c, Definition(kernel, input, 0, tokens), Roundings(kernel));
   ExpectClose(rig.ReadSlot(0),
@@ -56,7 +55,7 @@ TEST_P(HierarchicalConvolutionTest, AnImpulseReturnsEachTapAtItsLag) {
   const int32_t tokens = 16;
   std::vector<float> a(tokens * kernel.width, 0.0f);
   for (int32_t j = 0; j < kernel.width; ++j) a[j] = 1;
-  Rig rig(backend(), kernel, 1);
+  HierarchicalRig rig(backend(), kernel, 1);
   const auto c = rig.RunSequence(0, a, {tokens});
   // Position 0 is half of block 0, whose lag is n_1(t) - 3 from t = 7 on.
   for (int32_t t = 0; t < tokens; ++t) {
@@ -75,7 +74,7 @@ TEST_P(HierarchicalConvolutionTest, EverySplitOfAShortPromptGivesTheSameBits) {
   const auto kernel = RandomKernel(3, 4, 1);
   const int32_t tokens = 10;
   const auto a = RandomFloats(tokens * kernel.width, -1, 1, 5);
-  Rig rig(backend(), kernel, 1);
+  HierarchicalRig rig(backend(), kernel, 1);
   const auto whole = rig.RunSequence(0, a, {tokens});
   const auto state = rig.ReadSlot(0);
   // Bit i of `cuts`: a step ends after token i.
@@ -99,7 +98,7 @@ TEST_P(HierarchicalConvolutionTest, SplitsOfALongPromptGiveTheSameBits) {
   const auto kernel = RandomKernel(150, 16, 3);
   const int32_t tokens = 2 * Length(kernel) + 17;
   const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
-  Rig rig(backend(), kernel, 1);
+  HierarchicalRig rig(backend(), kernel, 1);
   const auto whole = rig.RunSequence(0, a, {tokens});
   const auto state = rig.ReadSlot(0);
   for (const std::vector<int32_t>& sizes : std::vector<std::vector<int32_t>>{
@@ -119,7 +118,7 @@ TEST_P(HierarchicalConvolutionTest, LongChunksGiveTheSameBitsAtManyLevels) {
                  << "B " << base_length << " S " << levels);
     const auto kernel = RandomKernel(5, base_length, levels);
     const auto a = RandomFloats(int64_t{tokens} * kernel.width, -1, 1, 6);
-    Rig rig(backend(), kernel, 1);
+    HierarchicalRig rig(backend(), kernel, 1);
     const auto want = rig.RunSequence(0, a, {1});
     const auto state = rig.ReadSlot(0);
     for (const std::vector<int32_t>& sizes : std::vector<std::vector<int32_t>>{
@@ -139,7 +138,7 @@ TEST_P(HierarchicalConvolutionTest, NeighboursAndSlotsChangeNoBit) {
   const std::vector<int32_t> before = {0, 5, 31, 64, 90};
   const std::vector<int32_t> now = {20, 1, 1, 9, 1};
   const std::vector<int32_t> slots = {3, 0, 5, 1, 4};
-  Rig together(backend(), kernel, 7);
+  HierarchicalRig together(backend(), kernel, 7);
   const auto untouched = together.ReadSlot(2);
   std::vector<Segment> segments;
   std::vector<float> a;
@@ -148,7 +147,7 @@ TEST_P(HierarchicalConvolutionTest, NeighboursAndSlotsChangeNoBit) {
   for (size_t i = 0; i < before.size(); ++i) {
     const auto own =
         RandomFloats(int64_t{before[i] + now[i]} * width, -1, 1, 10 + i);
-    Rig alone(backend(), kernel, 1);
+    HierarchicalRig alone(backend(), kernel, 1);
     const auto c = alone.RunSequence(0, own, {before[i] + now[i]});
     const auto rest = RowsOf(c, width, before[i], now[i]);
     want.insert(want.end(), rest.begin(), rest.end());
@@ -178,7 +177,7 @@ void ExpectSameBesideOthers(Backend& backend,
                             const std::vector<int32_t>& now) {
   const int32_t width = kernel.width;
   const int32_t count = static_cast<int32_t>(now.size());
-  Rig together(backend, kernel, count);
+  HierarchicalRig together(backend, kernel, count);
   std::vector<Segment> segments;
   std::vector<float> a;
   std::vector<float> want;
@@ -186,7 +185,7 @@ void ExpectSameBesideOthers(Backend& backend,
   for (int32_t i = 0; i < count; ++i) {
     const auto own =
         RandomFloats(int64_t{before[i] + now[i]} * width, -1, 1, 20 + i);
-    Rig alone(backend, kernel, 1);
+    HierarchicalRig alone(backend, kernel, 1);
     const auto c = alone.RunSequence(0, own, {1});
     const auto rest = RowsOf(c, width, before[i], now[i]);
     want.insert(want.end(), rest.begin(), rest.end());
@@ -229,12 +228,12 @@ TEST_P(HierarchicalConvolutionTest, ThreadsChangeNoBit) {
   const Rows step({{.slot = 1, .rows = rows},
                    {.slot = 0, .rows = 1},
                    {.slot = 2, .rows = rows}});
-  Rig two(backend(), kernel, 3);
+  HierarchicalRig two(backend(), kernel, 3);
   const auto want = two.Step(step, a);
   for (const int32_t threads : {1, 3}) {
     const auto other = MakeWith(threads);
     ASSERT_NE(other, nullptr);
-    Rig rig(*other, kernel, 3);
+    HierarchicalRig rig(*other, kernel, 3);
     ExpectSameBits(rig.Step(step, a), want);
   }
 }
@@ -246,8 +245,8 @@ TEST_P(HierarchicalConvolutionTest, StartsFromZeroWhateverTheSlotHolds) {
   const auto other = RandomFloats(int64_t{tokens} * kernel.width, -9, 9, 9);
   for (const std::vector<int32_t>& sizes :
        std::vector<std::vector<int32_t>>{{1}, {tokens}}) {
-    Rig poisoned(backend(), kernel, 1);
-    Rig used(backend(), kernel, 1);
+    HierarchicalRig poisoned(backend(), kernel, 1);
+    HierarchicalRig used(backend(), kernel, 1);
     used.RunSequence(0, other, {tokens});
     ExpectSameBits(used.RunSequence(0, a, sizes),
                    poisoned.RunSequence(0, a, sizes));

@@ -9,7 +9,6 @@
 namespace chela {
 namespace {
 
-using Rig = HierarchicalRig;
 using HierarchicalLimitsTest = KernelTest;
 
 // Finite inputs at any position, without a history in memory.
@@ -37,7 +36,7 @@ TEST_P(HierarchicalLimitsTest, ContinuesAtPositionsFarFromTheStart) {
         a.push_back(static_cast<float>(FarInput(position + t, j)));
       }
     }
-    Rig rig(backend(), kernel, 2);
+    HierarchicalRig rig(backend(), kernel, 2);
     rig.WriteSlot(1, state);
     const auto c =
         rig.Step(Rows({{.slot = 1, .rows = tokens, .position = position}}), a);
@@ -79,7 +78,7 @@ TEST_P(HierarchicalLimitsTest, RefusesSizesOutOfRangeBeforeAnyWrite) {
 
 TEST_P(HierarchicalLimitsTest, AStepWithoutRowsDoesNothing) {
   const auto kernel = RandomKernel(4, 4, 1);
-  Rig rig(backend(), kernel, 1);
+  HierarchicalRig rig(backend(), kernel, 1);
   const auto before = rig.ReadSlot(0);
   EXPECT_TRUE(backend().BeginStep(StepRows{}).ok());
   rig.Step(Rows({}), {});

@@ -33,31 +33,26 @@ inline int Roundings(const reference::HierarchicalKernel& kernel) {
   return kernel.base_length + kernel.levels * (kernel.base_length / 2 + 1) + 3;
 }
 
-// A backend's copy of a kernel, and sequences of it.
-class HierarchicalRig : public SequenceRig {
+// A kernel in a backend's memory, and its op.
+class HierarchicalTensors {
  public:
-  HierarchicalRig(Backend& backend, const reference::HierarchicalKernel& kernel,
-                  int32_t slots)
-      : SequenceRig(backend, kernel.width, kernel.StateRows() * kernel.width,
-                    slots),
-        kernel_(kernel),
+  HierarchicalTensors(Backend& backend,
+                      const reference::HierarchicalKernel& kernel)
+      : kernel_(kernel),
         taps0_(backend, kernel.taps0),
         taps_(backend, kernel.taps),
         skip_(backend, kernel.skip) {}
 
- protected:
-  absl::Status Run(const float* a, const StateView& state, float* c) override {
-    return backend().Run(HierarchicalConvolution{
-        .width = kernel_.width,
-        .base_length = kernel_.base_length,
-        .levels = kernel_.levels,
-        .a = a,
-        .taps0 = taps0_.data(),
-        .taps = taps_.data(),
-        .skip = skip_.data(),
-        .state = state,
-        .c = c,
-    });
+  HierarchicalConvolution Op(const float* a, const StateView& state, float* c) {
+    return {.width = kernel_.width,
+            .base_length = kernel_.base_length,
+            .levels = kernel_.levels,
+            .a = a,
+            .taps0 = taps0_.data(),
+            .taps = taps_.data(),
+            .skip = skip_.data(),
+            .state = state,
+            .c = c};
   }
 
  private:
@@ -65,6 +60,24 @@ class HierarchicalRig : public SequenceRig {
   Tensor taps0_;
   Tensor taps_;
   Tensor skip_;
+};
+
+// A backend's copy of a kernel, and sequences of it.
+class HierarchicalRig : public SequenceRig {
+ public:
+  HierarchicalRig(Backend& backend, const reference::HierarchicalKernel& kernel,
+                  int32_t slots)
+      : SequenceRig(backend, kernel.width, kernel.StateRows() * kernel.width,
+                    slots),
+        kernel_(backend, kernel) {}
+
+ protected:
+  absl::Status Run(const float* a, const StateView& state, float* c) override {
+    return backend().Run(kernel_.Op(a, state, c));
+  }
+
+ private:
+  HierarchicalTensors kernel_;
 };
 
 inline reference::TokenInput FromRows(const std::vector<float>& a,

@@ -119,6 +119,30 @@ TEST_P(GatedOutputTest, GivesARowTheSameBitsAloneAndOnAnyThreads) {
   }
 }
 
+// How a device cuts the product into blocks depends on its rows.
+TEST_P(GatedOutputTest, GivesARowTheSameBitsInEveryBatchHoweverWide) {
+  constexpr int64_t kMany = 150;
+  constexpr int64_t kWidth = 1030;
+  constexpr int64_t kInputs = 1100;
+  const GatedInputs source(kMany, kWidth, kInputs, DType::kBF16);
+  for (const RowKind kind : kRowKinds) {
+    GatedInputs in = source;
+    in.kind = kind;
+    const std::vector<float> all = RunGated(backend(), in);
+    for (const int64_t count : {1, 16, 33, 64, 65, 149}) {
+      if (count == 1 && kind == RowKind::kChunk) continue;  // a decode row
+      SCOPED_TRACE(count);
+      const int64_t first = kMany - count;
+      in.rows = count;
+      in.x = RowsOf(source.x, kInputs, first, count);
+      in.stacked = RowsOf(source.stacked, in.stride, first, count);
+      in.residual = RowsOf(source.residual, kWidth, first, count);
+      ExpectSameBits(RunGated(backend(), in),
+                     RowsOf(all, kWidth, first, count));
+    }
+  }
+}
+
 TEST_P(GatedOutputTest, RejectsStridesBelowTheWidth) {
   const auto weight = Pack(backend(), RandomMatrix(4, 2, DType::kF32, 1));
   const absl::Status candidate = backend().Run(GatedOutput{

@@ -95,7 +95,7 @@ void Append(StepPlan& plan, const StatePool::Slot& slot,
 
 // The sequence in question: a prompt read in one chunk, then tokens that are
 // given, so that every run takes the same way.
-std::vector<int32_t> Sequence() {
+std::vector<int32_t> RandomSequence() {
   return RandomTokens(kPrompt + kGenerated, 500, 77);
 }
 
@@ -110,7 +110,7 @@ Logits RunAmong(Instance& on, int32_t others, bool last_slot) {
   if (!last_slot) mine = on.Acquire();
   for (int32_t i = 0; i < others; ++i) join();
   if (last_slot) mine = on.Acquire();
-  const std::vector<int32_t> tokens = Sequence();
+  const std::vector<int32_t> tokens = RandomSequence();
   const std::vector<int32_t> noise = RandomTokens(400, 500, 5);
   Logits got;
   for (int64_t at = 0; at < kPrompt + kGenerated;) {

@@ -14,6 +14,7 @@
 namespace chela {
 namespace {
 
+using test_support::Concatenated;
 using test_support::LoadJson;
 using test_support::RandomTokenizerText;
 using test_support::TokenizerConfig;
@@ -22,11 +23,6 @@ using testing::HasSubstr;
 using Ids = std::vector<int32_t>;
 
 constexpr const char* kFiles[] = {"gpt2", "flags", "llama3", "qwen2"};
-
-Ids Concatenated(Ids a, const Ids& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 std::vector<std::string> Names(const Tokenizer& tokenizer, const Ids& ids) {
   std::vector<std::string> names;

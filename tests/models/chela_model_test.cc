@@ -23,7 +23,7 @@ using test_support::TinyOptions;
 // of a row of logits, up to 8,192 tokens.
 double Bound(DType dtype) { return dtype == DType::kF32 ? 1e-5 : 1e-2; }
 
-using Logits = std::vector<std::vector<double>>;
+using ExactLogits = std::vector<std::vector<double>>;
 
 double Distance(const std::vector<double>& a, const std::vector<double>& b) {
   double difference = 0;
@@ -39,7 +39,7 @@ double Distance(const std::vector<double>& a, const std::vector<double>& b) {
 // tokens. Gives the largest distance of a row from `want`, in units of what
 // `allowed` says for the row.
 double WorstRow(const TinyModel& checkpoint, const std::vector<int32_t>& tokens,
-                int32_t step, const Logits& want,
+                int32_t step, const ExactLogits& want,
                 const std::vector<double>& allowed) {
   double worst = 0;
   for (const CpuKernels kernels :
@@ -66,11 +66,11 @@ double WorstRow(const ModelConfig& config, const TinyOptions& options,
   const TinyModel checkpoint(config, options);
   reference::Checkpoint numbers =
       reference::LoadCheckpoint(checkpoint.directory());
-  const Logits want = reference::Logits(numbers, tokens);
+  const ExactLogits want = reference::Logits(numbers, tokens);
   std::vector<double> allowed(want.size(), Bound(config.torch_dtype));
   if (config.torch_dtype != DType::kF32) {
     numbers.config.torch_dtype = DType::kF32;
-    const Logits exact = reference::Logits(numbers, tokens);
+    const ExactLogits exact = reference::Logits(numbers, tokens);
     for (size_t t = 0; t < want.size(); ++t) {
       allowed[t] = std::max(allowed[t], 2 * Distance(want[t], exact[t]));
     }
@@ -91,13 +91,13 @@ double WorstConditionedRow(const ModelConfig& config,
   const TinyModel checkpoint(config, options);
   reference::Checkpoint numbers =
       reference::LoadCheckpoint(checkpoint.directory());
-  const Logits want = reference::Logits(numbers, tokens);
+  const ExactLogits want = reference::Logits(numbers, tokens);
   std::mt19937_64 random(3);
   std::uniform_real_distribution<double> half_step(-0x1p-24, 0x1p-24);
   for (auto& [name, values] : numbers.tensors) {
     for (double& value : values) value *= 1 + half_step(random);
   }
-  const Logits moved = reference::Logits(numbers, tokens);
+  const ExactLogits moved = reference::Logits(numbers, tokens);
   std::vector<double> allowed(want.size());
   for (size_t t = 0; t < want.size(); ++t) {
     allowed[t] = std::max(1e-5, 16 * Distance(moved[t], want[t]));
@@ -173,7 +173,7 @@ TEST_P(ChelaModelTwinTest, AgreesWhenVectorsAreStoredNarrow) {
   }
 }
 
-std::string NameOf(
+std::string KindName(
     const testing::TestParamInfo<std::tuple<LongConvKind, DType>>& test) {
   return std::string(std::get<0>(test.param) == LongConvKind::kExplicit
                          ? "Explicit"
@@ -186,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values(LongConvKind::kExplicit,
                                      LongConvKind::kHierarchical),
                      testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
-    NameOf);
+    KindName);
 
 class ChelaModelLongTest : public testing::TestWithParam<LongConvKind> {};
 

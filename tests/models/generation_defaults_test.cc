@@ -11,7 +11,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::string Refusal(const std::string& json) {
+std::string DefaultsRefusal(const std::string& json) {
   const auto parsed = GenerationDefaults::Parse(json);
   return parsed.ok() ? "accepted" : std::string(parsed.status().message());
 }
@@ -49,8 +49,9 @@ TEST(GenerationDefaults, KeepsAbsentAndNullFieldsAbsent) {
 TEST(GenerationDefaults, TakesMaxNewTokensAsMaxTokens) {
   EXPECT_EQ(GenerationDefaults::Parse(R"({"max_new_tokens": 7})")->max_tokens,
             7);
-  EXPECT_EQ(Refusal(R"({"max_tokens": 7, "max_new_tokens": 7})"), "accepted");
-  EXPECT_EQ(Refusal(R"({"max_tokens": 7, "max_new_tokens": 8})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"max_tokens": 7, "max_new_tokens": 7})"),
+            "accepted");
+  EXPECT_EQ(DefaultsRefusal(R"({"max_tokens": 7, "max_new_tokens": 8})"),
             "max_new_tokens: 8; want the same as max_tokens = 7");
 }
 
@@ -63,20 +64,21 @@ TEST(GenerationDefaults, ListsUnknownKeys) {
 }
 
 TEST(GenerationDefaults, RefusesValuesOutOfRange) {
-  EXPECT_EQ(Refusal(R"({"temperature": 101})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"temperature": 101})"),
             "temperature: 101; want a number in [0, 100]");
-  EXPECT_EQ(Refusal(R"({"top_k": -1})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"top_k": -1})"),
             "top_k: -1; want an integer in [0, 2147483647]");
-  EXPECT_EQ(Refusal(R"({"top_p": 0})"), "top_p: 0; want a number in (0, 1]");
-  EXPECT_EQ(Refusal(R"({"top_p": "0.5"})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"top_p": 0})"),
+            "top_p: 0; want a number in (0, 1]");
+  EXPECT_EQ(DefaultsRefusal(R"({"top_p": "0.5"})"),
             "top_p: \"0.5\"; want a number in (0, 1]");
-  EXPECT_EQ(Refusal(R"({"repetition_penalty": 0})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"repetition_penalty": 0})"),
             "repetition_penalty: 0; want a number in (0, 100]");
-  EXPECT_EQ(Refusal(R"({"presence_penalty": 3})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"presence_penalty": 3})"),
             "presence_penalty: 3; want a number in [-2, 2]");
-  EXPECT_EQ(Refusal(R"({"min_p": 1.5})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"min_p": 1.5})"),
             "min_p: 1.5; want a number in [0, 1]");
-  EXPECT_EQ(Refusal(R"({"max_tokens": 0})"),
+  EXPECT_EQ(DefaultsRefusal(R"({"max_tokens": 0})"),
             "max_tokens: 0; want an integer in [1, 2147483647]");
 }
 

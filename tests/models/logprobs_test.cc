@@ -2,21 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "models/sampler.h"
+#include "tests/models/sampling_reference.h"
 
 namespace chela {
 namespace {
 
-std::vector<float> RandomLogits(int vocab, uint32_t seed, float spread = 3) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, spread);
-  std::vector<float> logits(static_cast<size_t>(vocab));
-  for (float& logit : logits) logit = normal(random);
-  return logits;
-}
+using test_support::RandomLogits;
 
 TEST(Logprobs, LogprobsAreOfTheRawDistribution) {
   const std::vector<float> logits = {1, 3, 2, 3};

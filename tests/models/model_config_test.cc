@@ -19,7 +19,7 @@ using ::testing::IsEmpty;
 json Valid() { return json::parse(test_support::TinyConfig().ToJson()); }
 
 // The message that Parse refuses a changed valid config with.
-std::string Refusal(const std::function<void(json&)>& change) {
+std::string ConfigRefusal(const std::function<void(json&)>& change) {
   json config = Valid();
   change(config);
   const auto parsed = ModelConfig::Parse(config.dump());
@@ -29,7 +29,7 @@ std::string Refusal(const std::function<void(json&)>& change) {
 }
 
 std::string RefusalOf(const char* key, const json& value) {
-  return Refusal([&](json& config) { config[key] = value; });
+  return ConfigRefusal([&](json& config) { config[key] = value; });
 }
 
 TEST(ModelConfig, ReadsBackWhatItWrites) {
@@ -80,12 +80,13 @@ TEST(ModelConfig, RequiresEveryKeyWithoutADefault) {
         "intermediate_size", "ffn", "norm", "norm_eps", "feature_map",
         "short_conv", "long_conv", "bos_token_id", "eos_token_id",
         "add_bos_token", "torch_dtype"}) {
-    EXPECT_THAT(Refusal([&](json& config) { config.erase(key); }),
+    EXPECT_THAT(ConfigRefusal([&](json& config) { config.erase(key); }),
                 HasSubstr(std::string(key) + ": missing; want"));
   }
   for (const char* key : {"kind", "length", "base_length"}) {
-    EXPECT_THAT(Refusal([&](json& config) { config["long_conv"].erase(key); }),
-                HasSubstr("long_conv." + std::string(key) + ": missing; want"));
+    EXPECT_THAT(
+        ConfigRefusal([&](json& config) { config["long_conv"].erase(key); }),
+        HasSubstr("long_conv." + std::string(key) + ": missing; want"));
   }
 }
 
@@ -161,20 +162,21 @@ TEST(ModelConfig, RefusesHeadsThatDoNotDivide) {
 
 TEST(ModelConfig, RefusesALengthThatIsNoPowerOfTwoTimesTheBase) {
   for (const int length : {4, 6, 24, 33, 31}) {
-    EXPECT_THAT(
-        Refusal([&](json& config) { config["long_conv"]["length"] = length; }),
-        HasSubstr("long_conv.length: " + std::to_string(length) +
-                  "; want base_length * 2^S, S >= 1"));
+    EXPECT_THAT(ConfigRefusal([&](json& config) {
+                  config["long_conv"]["length"] = length;
+                }),
+                HasSubstr("long_conv.length: " + std::to_string(length) +
+                          "; want base_length * 2^S, S >= 1"));
   }
 }
 
 TEST(ModelConfig, RefusesAnOddOrSmallBase) {
-  EXPECT_EQ(
-      Refusal([](json& config) { config["long_conv"]["base_length"] = 5; }),
-      "long_conv.base_length: 5; want an even number");
-  EXPECT_THAT(
-      Refusal([](json& config) { config["long_conv"]["base_length"] = 2; }),
-      HasSubstr("long_conv.base_length: 2; want an integer in [4, "));
+  EXPECT_EQ(ConfigRefusal(
+                [](json& config) { config["long_conv"]["base_length"] = 5; }),
+            "long_conv.base_length: 5; want an even number");
+  EXPECT_THAT(ConfigRefusal(
+                  [](json& config) { config["long_conv"]["base_length"] = 2; }),
+              HasSubstr("long_conv.base_length: 2; want an integer in [4, "));
 }
 
 TEST(ModelConfig, AcceptsABaseThatIsNoPowerOfTwo) {

@@ -27,7 +27,7 @@ absl::StatusOr<StoredTensorMap> Parse(const std::string& file) {
   return ParseSafetensors(std::as_bytes(std::span(file)), "m.safetensors");
 }
 
-std::string Refusal(const std::string& file) {
+std::string FileRefusal(const std::string& file) {
   const auto parsed = Parse(file);
   if (parsed.ok()) return "accepted";
   EXPECT_TRUE(absl::IsInvalidArgument(parsed.status()));
@@ -70,63 +70,66 @@ TEST(Safetensors, ReadsTensorsInAnyOrder) {
 }
 
 TEST(Safetensors, AcceptsAFileWithoutTensors) {
-  EXPECT_EQ(Refusal(File("{}", 0)), "accepted");
-  EXPECT_EQ(Refusal(File("{}  \n ", 0)), "accepted");
+  EXPECT_EQ(FileRefusal(File("{}", 0)), "accepted");
+  EXPECT_EQ(FileRefusal(File("{}  \n ", 0)), "accepted");
 }
 
 TEST(Safetensors, RefusesAFileWithoutALength) {
-  EXPECT_THAT(Refusal(""), HasSubstr("file of 0 bytes; want at least 8"));
-  EXPECT_THAT(Refusal("1234567"), HasSubstr("file of 7 bytes"));
+  EXPECT_THAT(FileRefusal(""), HasSubstr("file of 0 bytes; want at least 8"));
+  EXPECT_THAT(FileRefusal("1234567"), HasSubstr("file of 7 bytes"));
 }
 
 TEST(Safetensors, RefusesAHeaderBeyondTheFile) {
   std::string file = File("{}", 0);
   file[0] = 3;
-  EXPECT_THAT(Refusal(file), HasSubstr("header of 3 bytes; want at most 2"));
+  EXPECT_THAT(FileRefusal(file),
+              HasSubstr("header of 3 bytes; want at most 2"));
   file.replace(0, 8, 8, '\xff');
-  EXPECT_THAT(Refusal(file), HasSubstr("18446744073709551615 bytes; want"));
+  EXPECT_THAT(FileRefusal(file), HasSubstr("18446744073709551615 bytes; want"));
 }
 
 TEST(Safetensors, RefusesAHeaderThatIsNoJsonObject) {
-  EXPECT_THAT(Refusal(File("{", 0)), HasSubstr("header: not JSON"));
-  EXPECT_THAT(Refusal(File("", 0)), HasSubstr("header: not JSON"));
-  EXPECT_THAT(Refusal(File("[]", 0)), HasSubstr("want an object"));
+  EXPECT_THAT(FileRefusal(File("{", 0)), HasSubstr("header: not JSON"));
+  EXPECT_THAT(FileRefusal(File("", 0)), HasSubstr("header: not JSON"));
+  EXPECT_THAT(FileRefusal(File("[]", 0)), HasSubstr("want an object"));
 }
 
 TEST(Safetensors, RefusesANameThatStandsTwice) {
   const std::string entry = Entry(R"("F32")", "[2]", "[0,8]");
-  EXPECT_THAT(Refusal(File(R"({"a":)" + entry + R"(,"a":)" + entry + "}", 8)),
-              HasSubstr("header: key \"a\" stands twice"));
+  EXPECT_THAT(
+      FileRefusal(File(R"({"a":)" + entry + R"(,"a":)" + entry + "}", 8)),
+      HasSubstr("header: key \"a\" stands twice"));
 }
 
 TEST(Safetensors, RefusesABrokenEntry) {
-  EXPECT_THAT(Refusal(File(Two("5"), 8)),
+  EXPECT_THAT(FileRefusal(File(Two("5"), 8)),
               HasSubstr("tensor \"b\": entry 5; want an object"));
-  EXPECT_THAT(Refusal(File(Two(R"({"dtype":"F32","shape":[1]})"), 12)),
+  EXPECT_THAT(FileRefusal(File(Two(R"({"dtype":"F32","shape":[1]})"), 12)),
               HasSubstr("tensor \"b\": data_offsets missing"));
   EXPECT_THAT(
-      Refusal(File(Two(R"({"dtype":"F32","data_offsets":[8,12]})"), 12)),
+      FileRefusal(File(Two(R"({"dtype":"F32","data_offsets":[8,12]})"), 12)),
       HasSubstr("tensor \"b\": shape missing"));
-  EXPECT_THAT(Refusal(File(Two(R"({"shape":[1],"data_offsets":[8,12]})"), 12)),
-              HasSubstr("tensor \"b\": dtype missing"));
   EXPECT_THAT(
-      Refusal(File(
+      FileRefusal(File(Two(R"({"shape":[1],"data_offsets":[8,12]})"), 12)),
+      HasSubstr("tensor \"b\": dtype missing"));
+  EXPECT_THAT(
+      FileRefusal(File(
           Two(R"({"dtype":"F32","shape":[1],"data_offsets":[8,12],"x":1})"),
           12)),
       HasSubstr("want no keys but dtype, shape and data_offsets"));
 }
 
 TEST(Safetensors, RefusesATypeTheFormatDoesNotKnow) {
-  EXPECT_THAT(Refusal(File(Two(Entry(R"("F31")", "[1]", "[8,12]")), 12)),
+  EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F31")", "[1]", "[8,12]")), 12)),
               HasSubstr("tensor \"b\": dtype \"F31\"; want a type"));
-  EXPECT_THAT(Refusal(File(Two(Entry("32", "[1]", "[8,12]")), 12)),
+  EXPECT_THAT(FileRefusal(File(Two(Entry("32", "[1]", "[8,12]")), 12)),
               HasSubstr("tensor \"b\": dtype 32; want a type"));
 }
 
 TEST(Safetensors, RefusesAShapeThatIsNone) {
   for (const char* shape : {"1", "[-1]", "[1.0]", "[\"1\"]", "[[1]]", "null",
                             "[1,1,1,1,1,1,1,1,1]"}) {
-    EXPECT_THAT(Refusal(File(Two(Entry(R"("F32")", shape, "[8,12]")), 12)),
+    EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F32")", shape, "[8,12]")), 12)),
                 HasSubstr("tensor \"b\": shape "))
         << shape;
   }
@@ -136,7 +139,7 @@ TEST(Safetensors, RefusesAShapeWhoseProductOverflows) {
   for (const char* shape :
        {"[4294967296,4294967296]", "[18446744073709551615]",
         "[9223372036854775807,2]", "[65536,65536,65536,65536]"}) {
-    EXPECT_THAT(Refusal(File(Two(Entry(R"("F32")", shape, "[8,12]")), 12)),
+    EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F32")", shape, "[8,12]")), 12)),
                 HasSubstr("tensor \"b\": shape "))
         << shape;
   }
@@ -146,7 +149,7 @@ TEST(Safetensors, RefusesOffsetsOutsideTheFile) {
   for (const char* offsets :
        {"[8,13]", "[13,12]", "[12,8]", "[8,18446744073709551615]", "[-8,12]",
         "[8]", "[8,12,16]", "8", "[8.0,12]"}) {
-    EXPECT_THAT(Refusal(File(Two(Entry(R"("F32")", "[1]", offsets)), 12)),
+    EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F32")", "[1]", offsets)), 12)),
                 HasSubstr("tensor \"b\": data_offsets "))
         << offsets;
   }
@@ -154,26 +157,26 @@ TEST(Safetensors, RefusesOffsetsOutsideTheFile) {
 
 TEST(Safetensors, RefusesOffsetsThatDoNotFitTheShape) {
   EXPECT_THAT(
-      Refusal(File(Two(Entry(R"("F32")", "[2]", "[8,12]")), 12)),
+      FileRefusal(File(Two(Entry(R"("F32")", "[2]", "[8,12]")), 12)),
       HasSubstr("tensor \"b\": data_offsets [8, 12], 4 bytes; want 8 bytes "
                 "for F32 [2]"));
 }
 
 TEST(Safetensors, RefusesOverlapsHolesAndLeftovers) {
-  EXPECT_THAT(Refusal(File(Two(Entry(R"("F32")", "[1]", "[4,8]")), 8)),
+  EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F32")", "[1]", "[4,8]")), 8)),
               HasSubstr("tensor \"b\": data_offsets [4, 8]; want begin 8"));
-  EXPECT_THAT(Refusal(File(Two(Entry(R"("F32")", "[1]", "[12,16]")), 16)),
+  EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F32")", "[1]", "[12,16]")), 16)),
               HasSubstr("tensor \"b\": data_offsets [12, 16]; want begin 8"));
-  EXPECT_THAT(Refusal(File(Two(Entry(R"("F32")", "[1]", "[8,12]")), 13)),
+  EXPECT_THAT(FileRefusal(File(Two(Entry(R"("F32")", "[1]", "[8,12]")), 13)),
               HasSubstr("data of 13 bytes; want 12, where the last"));
 }
 
 TEST(Safetensors, RefusesMetadataThatIsNotText) {
-  EXPECT_EQ(Refusal(File(R"({"__metadata__":{"a":"b"}})", 0)), "accepted");
+  EXPECT_EQ(FileRefusal(File(R"({"__metadata__":{"a":"b"}})", 0)), "accepted");
   for (const char* metadata : {"1", "{\"a\":1}", "[\"a\"]"}) {
-    EXPECT_THAT(
-        Refusal(File(R"({"__metadata__":)" + std::string(metadata) + "}", 0)),
-        HasSubstr("__metadata__ "));
+    EXPECT_THAT(FileRefusal(File(
+                    R"({"__metadata__":)" + std::string(metadata) + "}", 0)),
+                HasSubstr("__metadata__ "));
   }
 }
 

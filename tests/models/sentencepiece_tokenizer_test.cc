@@ -11,90 +11,29 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/tokenizer_files.h"
+
 namespace chela {
 namespace {
 
+using test_support::Concatenated;
+using test_support::kSentencePieceModels;
+using test_support::LoadSentencePiece;
+using test_support::RandomPieceText;
+using test_support::TokenizerConfig;
+using test_support::TokenizerData;
 using Ids = std::vector<int32_t>;
 
-constexpr const char* kModels[] = {"unigram_prefix", "bpe_plain",
-                                   "unigram_phrases", "bpe_unknown"};
 constexpr const char* kByteFallbackModels[] = {"unigram_prefix", "bpe_plain",
                                                "unigram_phrases"};
 
-std::string ReadData(const std::string& name) {
-  std::ifstream file(
-      std::string(CHELA_SOURCE_DIR "/tests/data/tokenizers/") + name,
-      std::ios::binary);
-  EXPECT_TRUE(file.good()) << name;
-  std::stringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
-
-ModelConfig Config(int32_t vocab_size = 2048) {
-  ModelConfig config;
-  config.vocab_size = vocab_size;
-  config.bos_token_id = 1;
-  config.eos_token_id = 2;
-  return config;
-}
-
-std::unique_ptr<Tokenizer> Load(const std::string& name) {
-  auto tokenizer =
-      SentencePieceTokenizer::Create(ReadData(name + ".model"), Config());
-  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
-  return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
-}
-
-Ids Concatenated(Ids a, const Ids& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-// Words, scripts, symbols of the models, and bytes that are no text.
-std::string RandomText(std::mt19937& random, size_t parts) {
-  static const std::vector<std::string> kParts = {"the",
-                                                  " ",
-                                                  "  ",
-                                                  " and",
-                                                  "\n",
-                                                  "\n\n",
-                                                  "ing",
-                                                  "e",
-                                                  "=",
-                                                  "==",
-                                                  "<|turn|>",
-                                                  "<|",
-                                                  "\t",
-                                                  "0",
-                                                  "19",
-                                                  "\xC3\xA9",
-                                                  "\xD0\xB6\xD0\xB8",
-                                                  "\xE4\xB8\xAD",
-                                                  "\xF0\x9F\x91\x8B",
-                                                  "\xE2\x96\x81",
-                                                  "\xE2\x96",
-                                                  "\xFF",
-                                                  "\x80",
-                                                  "\xF0\x9F",
-                                                  std::string(1, '\0'),
-                                                  "</s>",
-                                                  "<0x41>",
-                                                  ".",
-                                                  ", ",
-                                                  "\"",
-                                                  "\xEF\xBF\xBD"};
-  std::string text;
-  for (size_t i = 0; i < parts; ++i) text += kParts[random() % kParts.size()];
-  return text;
-}
-
 TEST(SentencePieceTokenizer, GivesTheIdsOfThePythonPackage) {
-  const auto expected = nlohmann::json::parse(ReadData("expected_ids.json"));
+  const auto expected =
+      nlohmann::json::parse(TokenizerData("expected_ids.json"));
   const auto texts = expected["texts"].get<std::vector<std::string>>();
   ASSERT_GE(texts.size(), 40u);
-  for (const std::string name : kModels) {
-    const auto tokenizer = Load(name);
+  for (const std::string name : kSentencePieceModels) {
+    const auto tokenizer = LoadSentencePiece(name);
     EXPECT_EQ(tokenizer->kind(), "sentencepiece");
     const auto ids = expected["ids"][name].get<std::vector<Ids>>();
     ASSERT_EQ(ids.size(), texts.size());
@@ -108,9 +47,9 @@ TEST(SentencePieceTokenizer, GivesTheIdsOfThePythonPackage) {
 TEST(SentencePieceTokenizer, AnyBytesRoundTripWithByteFallback) {
   std::mt19937 random(3);
   for (const std::string name : kByteFallbackModels) {
-    const auto tokenizer = Load(name);
+    const auto tokenizer = LoadSentencePiece(name);
     for (int round = 0; round < 500; ++round) {
-      std::string text = RandomText(random, random() % 30);
+      std::string text = RandomPieceText(random, random() % 30);
       for (size_t noise = random() % 3; noise > 0; --noise) {
         text.push_back(static_cast<char>(random()));
       }
@@ -122,7 +61,7 @@ TEST(SentencePieceTokenizer, AnyBytesRoundTripWithByteFallback) {
 }
 
 TEST(SentencePieceTokenizer, EverySingleByteRoundTrips) {
-  const auto tokenizer = Load("unigram_prefix");
+  const auto tokenizer = LoadSentencePiece("unigram_prefix");
   for (int byte = 0; byte < 256; ++byte) {
     const std::string text(1, static_cast<char>(byte));
     EXPECT_EQ(*tokenizer->Decode(tokenizer->Encode(text)), text) << byte;
@@ -130,29 +69,29 @@ TEST(SentencePieceTokenizer, EverySingleByteRoundTrips) {
 }
 
 TEST(SentencePieceTokenizer, TheCharacterOfTheSpaceMarkIsNotASpace) {
-  const auto tokenizer = Load("unigram_prefix");
+  const auto tokenizer = LoadSentencePiece("unigram_prefix");
   const std::string text = "a \xE2\x96\x81 b";
   EXPECT_EQ(*tokenizer->Decode(tokenizer->Encode(text)), text);
 }
 
 TEST(SentencePieceTokenizer, OnlyTheStartGetsADummyPrefix) {
-  const auto tokenizer = Load("unigram_prefix");
+  const auto tokenizer = LoadSentencePiece("unigram_prefix");
   EXPECT_EQ(tokenizer->Encode("the"), tokenizer->EncodeContinuation(" the"));
   EXPECT_NE(tokenizer->Encode("the"), tokenizer->EncodeContinuation("the"));
   EXPECT_TRUE(tokenizer->Encode("").empty());
-  const auto plain = Load("bpe_plain");
+  const auto plain = LoadSentencePiece("bpe_plain");
   EXPECT_EQ(plain->Encode("the"), plain->EncodeContinuation("the"));
 }
 
 TEST(SentencePieceTokenizer, TheDummyPrefixIsDroppedOnceAndOnlyAtTheStart) {
-  const auto tokenizer = Load("unigram_prefix");
+  const auto tokenizer = LoadSentencePiece("unigram_prefix");
   const Ids ids = tokenizer->EncodeContinuation(" the");
   ASSERT_EQ(ids.size(), 1u);
   EXPECT_EQ(tokenizer->TokenBytes(ids[0], true), "the");
   EXPECT_EQ(tokenizer->TokenBytes(ids[0], false), " the");
   EXPECT_EQ(*tokenizer->Decode({1, ids[0], ids[0]}), "the the");
   EXPECT_EQ(*tokenizer->Decode(tokenizer->Encode("  the")), "  the");
-  const auto plain = Load("bpe_plain");
+  const auto plain = LoadSentencePiece("bpe_plain");
   EXPECT_EQ(*plain->Decode(plain->Encode(" the")), " the");
 }
 
@@ -160,13 +99,13 @@ TEST(SentencePieceTokenizer, TheDummyPrefixIsDroppedOnceAndOnlyAtTheStart) {
 TEST(SentencePieceTokenizer, EncodesMegabytesInLinearTime) {
   std::mt19937 random(8);
   std::string text;
-  while (text.size() < (size_t{4} << 20)) text += RandomText(random, 1000);
-  const auto tokenizer = Load("bpe_plain");
+  while (text.size() < (size_t{4} << 20)) text += RandomPieceText(random, 1000);
+  const auto tokenizer = LoadSentencePiece("bpe_plain");
   EXPECT_EQ(*tokenizer->Decode(tokenizer->Encode(text)), text);
 }
 
 TEST(SentencePieceTokenizer, ControlTokensAndPaddingStandForNoText) {
-  const auto tokenizer = Load("bpe_plain");
+  const auto tokenizer = LoadSentencePiece("bpe_plain");
   EXPECT_EQ(tokenizer->TokenBytes(1, false), "");
   EXPECT_EQ(tokenizer->TokenBytes(2, true), "");
   EXPECT_EQ(tokenizer->TokenBytes(2047, false), "");
@@ -177,7 +116,7 @@ TEST(SentencePieceTokenizer, ControlTokensAndPaddingStandForNoText) {
 
 TEST(SentencePieceTokenizer, TextThatSpellsAControlTokenIsText) {
   for (const std::string name : kByteFallbackModels) {
-    const auto tokenizer = Load(name);
+    const auto tokenizer = LoadSentencePiece(name);
     const Ids ids = tokenizer->Encode("<s></s><unk><0x0A>");
     for (const int32_t id : ids) EXPECT_GT(id, 2) << name;
     EXPECT_EQ(*tokenizer->Decode(ids), "<s></s><unk><0x0A>");
@@ -185,14 +124,14 @@ TEST(SentencePieceTokenizer, TextThatSpellsAControlTokenIsText) {
 }
 
 TEST(SentencePieceTokenizer, UserDefinedSymbolsAreOneToken) {
-  const auto tokenizer = Load("bpe_plain");
+  const auto tokenizer = LoadSentencePiece("bpe_plain");
   for (const std::string symbol : {"\n", "\n\n", "<|turn|>", "==="}) {
     EXPECT_EQ(tokenizer->Encode(symbol).size(), 1u) << symbol;
   }
 }
 
 TEST(SentencePieceTokenizer, BytePiecesStandForTheirByte) {
-  const auto tokenizer = Load("unigram_prefix");
+  const auto tokenizer = LoadSentencePiece("unigram_prefix");
   const Ids ids = tokenizer->Encode("\xFF");
   ASSERT_EQ(ids.size(), 2u);  // Behind the dummy prefix.
   EXPECT_EQ(tokenizer->TokenName(ids[1]), "<0xFF>");
@@ -200,16 +139,16 @@ TEST(SentencePieceTokenizer, BytePiecesStandForTheirByte) {
 }
 
 TEST(SentencePieceTokenizer, WithoutByteFallbackTheUnknownShows) {
-  const auto tokenizer = Load("bpe_unknown");
+  const auto tokenizer = LoadSentencePiece("bpe_unknown");
   const Ids ids = tokenizer->Encode("a \xE4\xB8\xAD\xE6\x96\x87\xFF b");
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 0), 2);  // Both characters: one.
   EXPECT_EQ(tokenizer->TokenBytes(0, false), " \xE2\x81\x87 ");
 }
 
 TEST(SentencePieceTokenizer, ManyThreadsMayEncodeAtOnce) {
-  const auto tokenizer = Load("unigram_prefix");
+  const auto tokenizer = LoadSentencePiece("unigram_prefix");
   std::mt19937 random(9);
-  const std::string text = RandomText(random, 3000);
+  const std::string text = RandomPieceText(random, 3000);
   const Ids want = tokenizer->Encode(text);
   std::vector<std::thread> threads;
   std::vector<Ids> got(4);
@@ -227,12 +166,12 @@ TEST(SentencePieceTokenizer, TheDemoModelIsExactAndLossless) {
   std::stringstream bytes;
   bytes << file.rdbuf();
   const auto created =
-      SentencePieceTokenizer::Create(bytes.str(), Config(8192));
+      SentencePieceTokenizer::Create(bytes.str(), TokenizerConfig(8192));
   ASSERT_TRUE(created.ok()) << created.status();
   const Tokenizer& tokenizer = **created;
   std::mt19937 random(10);
   for (int round = 0; round < 300; ++round) {
-    const std::string text = RandomText(random, random() % 40);
+    const std::string text = RandomPieceText(random, random() % 40);
     ASSERT_EQ(*tokenizer.Decode(tokenizer.Encode(text)), text);
     const size_t stable = tokenizer.StablePrefix(text);
     ASSERT_EQ(Concatenated(tokenizer.Encode(text.substr(0, stable)),

@@ -4,6 +4,7 @@
 #include <random>
 #include <string>
 
+#include "models/byte_level_tokenizer.h"
 #include "tests/support/tokenizer_files.h"
 
 namespace chela {

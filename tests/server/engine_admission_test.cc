@@ -13,13 +13,13 @@ namespace chela {
 namespace {
 
 using test_support::Job;
+using test_support::kEndless;
 using test_support::Listener;
 using test_support::Rig;
 using test_support::StepGate;
 using ::testing::HasSubstr;
 
 // More tokens than any of these tests waits for.
-constexpr int32_t kEndless = 65536;
 
 TEST(EngineAdmissionTest, RefusesADeadlineThatHasPassed) {
   Rig rig;

@@ -28,18 +28,18 @@ struct Choice {
 };
 
 // An answer with several choices, read once it has ended.
-struct Answer {
+struct ChoicesAnswer {
   std::map<int32_t, Choice> choices;
   std::vector<SampledToken> prompt;
   GenerationEnd end;
 };
 
-Answer RunToEnd(Rig& rig, GenerateJob job) {
+ChoicesAnswer RunChoices(Rig& rig, GenerateJob job) {
   job.stream = std::make_shared<TokenStream>();
   const auto stream = job.stream;
   const absl::Status submitted = rig.engine->Submit(std::move(job));
   EXPECT_TRUE(submitted.ok()) << submitted;
-  Answer answer;
+  ChoicesAnswer answer;
   if (!submitted.ok()) return answer;
   EXPECT_TRUE(Eventually([&] {
     for (;;) {
@@ -74,7 +74,7 @@ TEST(EngineChoicesTest, DrawsEachChoiceWithABranchOfItsOwnFromOnePrefill) {
     job.choices = job.best_of = 4;
     Recorder recorder(*rig.backend);
     const double read = rig.Metric("chela_prompt_tokens_total");
-    const Answer answer = RunToEnd(rig, job);
+    const ChoicesAnswer answer = RunChoices(rig, job);
     ASSERT_THAT(answer.choices, SizeIs(4));
     for (const auto& [index, choice] : answer.choices) {
       EXPECT_EQ(choice.tokens,
@@ -96,7 +96,7 @@ TEST(EngineChoicesTest, ReturnsTheLikeliestOfBestOfInOrder) {
   GenerateJob all = PlainJob(20, 15);
   all.sampling.logprobs = 0;
   all.choices = all.best_of = 6;
-  const Answer every = RunToEnd(rig, all);
+  const ChoicesAnswer every = RunChoices(rig, all);
   std::vector<int32_t> order = {0, 1, 2, 3, 4, 5};
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
     return *every.choices.at(a).end.log_probability >
@@ -106,7 +106,7 @@ TEST(EngineChoicesTest, ReturnsTheLikeliestOfBestOfInOrder) {
   GenerateJob best = PlainJob(20, 15);
   best.choices = 2;
   best.best_of = 6;
-  const Answer answer = RunToEnd(rig, best);
+  const ChoicesAnswer answer = RunChoices(rig, best);
   ASSERT_THAT(answer.choices, SizeIs(2));
   for (const int32_t i : {0, 1}) {
     EXPECT_EQ(answer.choices.at(i).tokens, every.choices.at(order[i]).tokens);
@@ -123,14 +123,14 @@ TEST(EngineChoicesTest, RanksByTheMeanOverTokensOfUnequalLength) {
   job.sampling.logprobs = 0;
   for (int32_t token = 0; token < 40; ++token) job.stop_tokens.push_back(token);
   job.choices = job.best_of = 8;
-  const Answer every = RunToEnd(rig, job);
+  const ChoicesAnswer every = RunChoices(rig, job);
   std::map<double, std::vector<int32_t>> by_mean;
   for (const auto& [index, choice] : every.choices) {
     by_mean[*choice.end.log_probability /
             static_cast<double>(choice.tokens.size())] = choice.tokens;
   }
   job.choices = 1;
-  const Answer best = RunToEnd(rig, job);
+  const ChoicesAnswer best = RunChoices(rig, job);
   EXPECT_EQ(best.choices.at(0).tokens, by_mean.rbegin()->second);
 }
 
@@ -147,7 +147,7 @@ TEST(EngineChoicesTest, GivesTheSlotOfAnEndedChoiceBackAtOnce) {
     free_seen.insert(rig.engine->Load().slots_free);
     return absl::OkStatus();
   });
-  RunToEnd(rig, job);
+  RunChoices(rig, job);
   rig.backend->SetHook(nullptr);
   EXPECT_THAT(free_seen, ElementsAre(0, 1, 2));
   EXPECT_EQ(rig.engine->Load().slots_free, 3);
@@ -156,7 +156,7 @@ TEST(EngineChoicesTest, GivesTheSlotOfAnEndedChoiceBackAtOnce) {
   Rig by_hand({.slots = 1}, /*start=*/false);
   for (uint32_t seed = 0; seed < 6; ++seed) {
     job.sampling.seed = seed;
-    const Answer answer = RunToEnd(rig, job);
+    const ChoicesAnswer answer = RunChoices(rig, job);
     for (const auto& [index, choice] : answer.choices) {
       std::vector<int32_t> want =
           by_hand.GenerateByHand(job, static_cast<uint32_t>(index));
@@ -228,7 +228,7 @@ TEST(EngineChoicesTest, ReportsThePromptsLogprobsAsScoringDoes) {
   for (const int32_t size : {1, 2, 256, 300}) {
     GenerateJob job = PlainJob(size, 3);
     job.prompt_logprobs = 2;
-    const Answer answer = RunToEnd(rig, job);
+    const ChoicesAnswer answer = RunChoices(rig, job);
     ASSERT_THAT(answer.prompt, SizeIs(size));
     EXPECT_EQ(answer.prompt[0].token, job.prompt[0]);
     EXPECT_EQ(answer.prompt[0].logprob, 0);
@@ -240,7 +240,7 @@ TEST(EngineChoicesTest, ReportsThePromptsLogprobsAsScoringDoes) {
       EXPECT_THAT(answer.prompt[i].top, SizeIs(2));
     }
     job.prompt_logprobs = -1;
-    EXPECT_EQ(RunToEnd(rig, job).choices.at(0).tokens,
+    EXPECT_EQ(RunChoices(rig, job).choices.at(0).tokens,
               answer.choices.at(0).tokens);
   }
 }
@@ -248,17 +248,17 @@ TEST(EngineChoicesTest, ReportsThePromptsLogprobsAsScoringDoes) {
 TEST(EngineChoicesTest, EndsAtAStopTokenWithOrWithoutItsText) {
   Rig rig;
   GenerateJob job = PlainJob(8, 200);
-  const std::vector<int32_t> tokens = RunToEnd(rig, job).choices.at(0).tokens;
+  const std::vector<int32_t> tokens = RunChoices(rig, job).choices.at(0).tokens;
   // An ASCII letter: a character of its own.
   const auto letter = std::find_if(tokens.begin() + 5, tokens.end(),
                                    [](int32_t t) { return t > 64 && t < 91; });
   ASSERT_NE(letter, tokens.end());
   const auto first = std::find(tokens.begin(), tokens.end(), *letter);
   job.stop_tokens = {*letter};
-  const Answer without = RunToEnd(rig, job);
+  const ChoicesAnswer without = RunChoices(rig, job);
   job.include_stop = true;
-  const Answer with = RunToEnd(rig, job);
-  for (const Answer* answer : {&without, &with}) {
+  const ChoicesAnswer with = RunChoices(rig, job);
+  for (const ChoicesAnswer* answer : {&without, &with}) {
     EXPECT_EQ(answer->end.reason, FinishReason::kStop);
     EXPECT_EQ(answer->end.stop_token, *letter);
     EXPECT_EQ(answer->end.stop, "");
@@ -280,11 +280,11 @@ TEST(EngineChoicesTest, NoneOfTheFirstMinTokensEndsTheText) {
   for (int32_t token = 0; token < 128; ++token) {
     job.stop_tokens.push_back(token);
   }
-  EXPECT_LT(RunToEnd(rig, job).choices.at(0).tokens.size(), 30u);
+  EXPECT_LT(RunChoices(rig, job).choices.at(0).tokens.size(), 30u);
   job.sampling.min_tokens = 50;
   for (uint32_t seed = 0; seed < 5; ++seed) {
     job.sampling.seed = seed;
-    const Answer answer = RunToEnd(rig, job);
+    const ChoicesAnswer answer = RunChoices(rig, job);
     EXPECT_GT(answer.choices.at(0).tokens.size(), 50u);
     EXPECT_LT(answer.choices.at(0).tokens.size(), 90u);
   }
@@ -292,7 +292,7 @@ TEST(EngineChoicesTest, NoneOfTheFirstMinTokensEndsTheText) {
   GenerateJob strings = PlainJob(8, 300);
   for (char c = 'A'; c <= 'P'; ++c) strings.stop.emplace_back(1, c);
   strings.sampling.min_tokens = 100;
-  const Answer answer = RunToEnd(rig, strings);
+  const ChoicesAnswer answer = RunChoices(rig, strings);
   EXPECT_GT(answer.choices.at(0).tokens.size(), 100u);
 }
 

@@ -32,7 +32,7 @@ constexpr int64_t kRowBytes = 258 * sizeof(float);
 
 // Requests whose tokens the backend draws, can only draw in part, or cannot.
 constexpr uint32_t kJobs = 12;
-GenerateJob MixedJob(const Listener& listener, uint32_t i) {
+GenerateJob DrawJob(const Listener& listener, uint32_t i) {
   GenerateJob job = Job(listener, 5 + 50 * static_cast<int32_t>(i % 4), 40, i);
   SamplingParams& sampling = job.sampling;
   sampling.temperature = i % 5 == 0 ? 0 : 0.8 + 0.1 * i;
@@ -53,29 +53,29 @@ GenerateJob MixedJob(const Listener& listener, uint32_t i) {
   return job;
 }
 
-struct Answer {
+struct DrawAnswer {
   std::string text;
   Tokens tokens;
   std::vector<float> logprobs;
-  bool operator==(const Answer&) const = default;
+  bool operator==(const DrawAnswer&) const = default;
 };
 
-std::vector<Answer> Answers(Rig& rig, bool together) {
+std::vector<DrawAnswer> DrawAnswers(Rig& rig, bool together) {
   std::deque<Listener> listeners(kJobs);
-  std::vector<Answer> answers;
+  std::vector<DrawAnswer> answers;
   if (together) {
     StepGate gate(*rig.backend);
     for (uint32_t i = 0; i < kJobs; ++i) {
-      EXPECT_TRUE(rig.engine->Submit(MixedJob(listeners[i], i)).ok());
+      EXPECT_TRUE(rig.engine->Submit(DrawJob(listeners[i], i)).ok());
     }
   }
   for (uint32_t i = 0; i < kJobs; ++i) {
     Listener& listener = listeners[i];
     if (!together) {
-      EXPECT_TRUE(rig.engine->Submit(MixedJob(listener, i)).ok());
+      EXPECT_TRUE(rig.engine->Submit(DrawJob(listener, i)).ok());
     }
     EXPECT_TRUE(listener.Wait().status.ok());
-    Answer answer{listener.text(), listener.tokens(), {}};
+    DrawAnswer answer{listener.text(), listener.tokens(), {}};
     for (const SampledToken& token : listener.sampled()) {
       answer.logprobs.push_back(token.logprob);
       for (const TokenLogprob& top : token.top) {
@@ -89,11 +89,11 @@ std::vector<Answer> Answers(Rig& rig, bool together) {
 
 TEST(EngineDrawsTest, GiveWhatTheHostGivesAloneAndTogether) {
   Rig host({.slots = 4, .draws = false});
-  const std::vector<Answer> wanted = Answers(host, /*together=*/false);
+  const std::vector<DrawAnswer> wanted = DrawAnswers(host, /*together=*/false);
   Rig alone({.slots = 4, .draws = true});
-  EXPECT_TRUE(Answers(alone, /*together=*/false) == wanted);
+  EXPECT_TRUE(DrawAnswers(alone, /*together=*/false) == wanted);
   Rig together({.slots = 16, .draws = true});
-  EXPECT_TRUE(Answers(together, /*together=*/true) == wanted);
+  EXPECT_TRUE(DrawAnswers(together, /*together=*/true) == wanted);
   // Four of the twelve leave draws to the host: 2 and 8 by typical_p, 4 and 10
   // by allowed_tokens; 5 and 9 have 3 and 4 branches.
   const int64_t drawn = 40 * (kJobs - 4 + 2 + 3);

@@ -10,6 +10,7 @@
 
 #include "server/engine/engine.h"
 #include "tests/server/engine_rig.h"
+#include "tests/server/many_clients.h"
 
 namespace chela {
 namespace {
@@ -17,16 +18,17 @@ namespace {
 using std::chrono::milliseconds;
 using test_support::Eventually;
 using test_support::Job;
+using test_support::kEndless;
 using test_support::Listener;
 using test_support::Recorder;
 using test_support::Rig;
 using test_support::StepGate;
+using test_support::SubmitAndCancelAtOnce;
 using test_support::WaitFor;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 // More tokens than any of these tests waits for.
-constexpr int32_t kEndless = 65536;
 
 // A score that holds a slot and waits for input: the engine has nothing to do.
 std::shared_ptr<ScoreStream> HoldASlot(Rig& rig) {
@@ -227,37 +229,12 @@ TEST(EngineLifecycleTest, SleepsWhileThereIsNothingToDo) {
 
 TEST(EngineLifecycleTest, SurvivesManyClientsThatSubmitAndCancelAtOnce) {
   Rig rig({.slots = 3});
-  std::vector<std::thread> clients;
-  for (uint32_t client = 0; client < 4; ++client) {
-    clients.emplace_back([&rig, client] {
-      for (uint32_t i = 0; i < 20; ++i) {
-        Listener listener;
-        const bool cancels = (client + i) % 2 == 0;
-        GenerateJob job = Job(listener, 1 + static_cast<int32_t>(40 * i) % 300,
-                              cancels ? kEndless : 6, i);
-        if (i % 5 == 3) job.header.deadline = Clock::now() + milliseconds(3);
-        const absl::Status status = rig.engine->Submit(std::move(job));
-        ASSERT_TRUE(status.ok() || absl::IsDeadlineExceeded(status));
-        if (!status.ok()) continue;
-        if (cancels) {
-          listener.WaitForTokens(i % 4);
-          listener.stream()->Cancel();
-        }
-        listener.Wait();
-      }
-    });
-  }
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_LE(rig.engine->Load().running, 3);
-    std::this_thread::yield();
-  }
-  for (std::thread& client : clients) client.join();
-  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
-  const EngineLoad load = rig.engine->Load();
-  EXPECT_EQ(load.running, 0);
-  EXPECT_EQ(load.waiting, 0);
-  EXPECT_EQ(load.queued_tokens, 0);
-  EXPECT_EQ(load.slots_free, 3);
+  SubmitAndCancelAtOnce(rig, /*choices=*/1, /*slots=*/3, [&rig] {
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_LE(rig.engine->Load().running, 3);
+      std::this_thread::yield();
+    }
+  });
 }
 
 }  // namespace

@@ -4,10 +4,10 @@
 
 #include <chrono>
 #include <deque>
-#include <thread>
 #include <vector>
 
 #include "server/engine/engine.h"
+#include "tests/server/many_clients.h"
 #include "tests/server/replicas_rig.h"
 #include "tests/server/turn_rig.h"
 
@@ -26,6 +26,7 @@ using test_support::Recorder;
 using test_support::Release;
 using test_support::Rig;
 using test_support::RunTurn;
+using test_support::SubmitAndCancelAtOnce;
 using test_support::TurnAnswer;
 using test_support::TurnJob;
 using test_support::WaitFor;
@@ -227,34 +228,7 @@ TEST(EngineReplicasTest, DrainsAndStopsAll) {
 
 TEST(EngineReplicasTest, SurvivesManyClientsThatSubmitAndCancelAtOnce) {
   Rig rig({.slots = 2, .replicas = 3});
-  std::vector<std::thread> clients;
-  for (uint32_t client = 0; client < 4; ++client) {
-    clients.emplace_back([&rig, client] {
-      for (uint32_t i = 0; i < 20; ++i) {
-        Listener listener;
-        const bool cancels = (client + i) % 2 == 0;
-        GenerateJob job = Job(listener, 1 + static_cast<int32_t>(40 * i) % 300,
-                              cancels ? kEndless : 6, i);
-        if (i % 5 == 3) job.header.deadline = Clock::now() + milliseconds(3);
-        job.choices = job.best_of = 1 + static_cast<int32_t>(i % 2);
-        const absl::Status status = rig.engine->Submit(std::move(job));
-        ASSERT_TRUE(status.ok() || absl::IsDeadlineExceeded(status));
-        if (!status.ok()) continue;
-        if (cancels) {
-          listener.WaitForTokens(i % 4);
-          listener.stream()->Cancel();
-        }
-        listener.Wait();
-      }
-    });
-  }
-  for (std::thread& client : clients) client.join();
-  EXPECT_TRUE(rig.engine->WaitIdle(Clock::now() + std::chrono::seconds(30)));
-  const EngineLoad load = rig.engine->Load();
-  EXPECT_EQ(load.running, 0);
-  EXPECT_EQ(load.waiting, 0);
-  EXPECT_EQ(load.queued_tokens, 0);
-  EXPECT_EQ(load.slots_free, 6);
+  SubmitAndCancelAtOnce(rig, /*choices=*/2, /*slots=*/6);
 }
 
 }  // namespace

@@ -24,6 +24,9 @@ namespace chela::test_support {
 
 using Tokens = std::vector<int32_t>;
 
+// More tokens than any test waits for.
+inline constexpr int32_t kEndless = 65536;
+
 // CHELA_TEST_DEVICE=cuda: rigs are on a GPU, where the last bits of a text
 // depend on the pieces that it is read in.
 bool OnGpu();

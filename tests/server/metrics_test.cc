@@ -70,23 +70,9 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
                    {.free = 3, .active = 2, .cached = 4, .bytes = 4000});
   metrics.AddPromptTokens(10, 4);
   metrics.AddPromptTokens(5, 0);
-  metrics.AddPrefixCacheTokens(20, 16, "host");
-  metrics.AddPrefixCacheTokens(10, 0, "none");
-  metrics.AddPrefixCache({.host_bytes = 900,
-                          .pinned_bytes = 300,
-                          .disk_bytes = 70,
-                          .evictions = 2});
-  metrics.AddPrefixCache({.host_bytes = -100,
-                          .pinned_bytes = -50,
-                          .disk_bytes = -10,
-                          .evictions = 1});
   metrics.AddGeneratedTokens(3);
   metrics.AdmissionRejected("queue_full");
   metrics.GenerationFinished("eos");
-  metrics.ObserveQueue(1);
-  metrics.ObserveTimeToFirstToken(2);
-  metrics.ObserveInterTokenLatency(3);
-  metrics.ObserveCancelToFree(4);
   const std::string page = metrics.Render();
   const std::string m = "{model=\"m\"}";
   EXPECT_EQ(ValueOf(page, "chela_requests_running" + m), 1);
@@ -100,6 +86,29 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   EXPECT_EQ(ValueOf(page, "chela_state_bytes" + m), 8000);
   EXPECT_EQ(ValueOf(page, "chela_prompt_tokens_total" + m), 15);
   EXPECT_EQ(ValueOf(page, "chela_cached_prompt_tokens_total" + m), 4);
+  EXPECT_EQ(ValueOf(page, "chela_generated_tokens_total" + m), 3);
+  EXPECT_EQ(ValueOf(page,
+                    "chela_admission_rejections_total{model=\"m\","
+                    "reason=\"queue_full\"}"),
+            1);
+  EXPECT_EQ(ValueOf(page, "chela_finished_total{model=\"m\",reason=\"eos\"}"),
+            1);
+}
+
+TEST(MetricsTest, AddsUpThePrefixCachesOfAllDevices) {
+  Metrics metrics("m");
+  metrics.AddPrefixCacheTokens(20, 16, "host");
+  metrics.AddPrefixCacheTokens(10, 0, "none");
+  metrics.AddPrefixCache({.host_bytes = 900,
+                          .pinned_bytes = 300,
+                          .disk_bytes = 70,
+                          .evictions = 2});
+  metrics.AddPrefixCache({.host_bytes = -100,
+                          .pinned_bytes = -50,
+                          .disk_bytes = -10,
+                          .evictions = 1});
+  const std::string page = metrics.Render();
+  const std::string m = "{model=\"m\"}";
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_queries_total" + m), 30);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_hits_total" + m), 16);
   EXPECT_EQ(ValueOf(page, "chela_prefix_cache_evictions_total" + m), 3);
@@ -109,13 +118,16 @@ TEST(MetricsTest, SetsGaugesAndAddsToCounters) {
   const std::string tier_hits = "chela_prefix_cache_tier_hits_total";
   EXPECT_EQ(ValueOf(page, tier_hits + "{model=\"m\",tier=\"host\"}"), 16);
   EXPECT_EQ(ValueOf(page, tier_hits + "{model=\"m\",tier=\"disk\"}"), 0);
-  EXPECT_EQ(ValueOf(page, "chela_generated_tokens_total" + m), 3);
-  EXPECT_EQ(ValueOf(page,
-                    "chela_admission_rejections_total{model=\"m\","
-                    "reason=\"queue_full\"}"),
-            1);
-  EXPECT_EQ(ValueOf(page, "chela_finished_total{model=\"m\",reason=\"eos\"}"),
-            1);
+}
+
+TEST(MetricsTest, TakesTimesInSeconds) {
+  Metrics metrics("m");
+  metrics.ObserveQueue(1);
+  metrics.ObserveTimeToFirstToken(2);
+  metrics.ObserveInterTokenLatency(3);
+  metrics.ObserveCancelToFree(4);
+  const std::string page = metrics.Render();
+  const std::string m = "{model=\"m\"}";
   EXPECT_EQ(ValueOf(page, "chela_queue_duration_seconds_sum" + m), 1);
   EXPECT_EQ(ValueOf(page, "chela_time_to_first_token_seconds_sum" + m), 2);
   EXPECT_EQ(ValueOf(page, "chela_inter_token_latency_seconds_sum" + m), 3);

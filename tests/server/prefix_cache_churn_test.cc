@@ -34,7 +34,7 @@ Tokens ChurnPrompt(uint32_t kind) {
   return tokens;
 }
 
-constexpr uint32_t kPrompts = 15;
+constexpr uint32_t kChurnPrompts = 15;
 
 GenerateJob ChurnJob(const Listener& listener, uint32_t kind) {
   GenerateJob job = Job(listener, 1, 6, kind);
@@ -53,23 +53,52 @@ struct Churn {
 // A budget for a few states, so that nearly every request drops one that
 // another may just want, while slots are given up and taken, and a third of the
 // requests is cancelled somewhere on the way.
-class PrefixCacheChurnTest : public ::testing::TestWithParam<Churn> {};
+class PrefixCacheChurnTest : public ::testing::TestWithParam<Churn> {
+ protected:
+  // What each prompt gives without a cache. Returns a state's size.
+  int64_t AskWithoutACache(const RigOptions& options) {
+    Rig plain(options);
+    for (uint32_t kind = 0; kind < kChurnPrompts; ++kind) {
+      Listener listener;
+      EXPECT_TRUE(plain.engine->Submit(ChurnJob(listener, kind)).ok());
+      EXPECT_EQ(listener.Wait().reason, FinishReason::kLength);
+      want_[kind] = listener.tokens();
+    }
+    return plain.pool->slot_bytes();
+  }
+
+  // Three prompts at once, of which the first is cancelled on the way.
+  void AskForThree(Engine& engine, std::mt19937& random, bool some_tokens) {
+    std::deque<std::pair<uint32_t, Listener>> batch;
+    for (int i = 0; i < 3; ++i) {
+      auto& [kind, listener] = batch.emplace_back();
+      kind = static_cast<uint32_t>(random() % kChurnPrompts);
+      ASSERT_TRUE(engine.Submit(ChurnJob(listener, kind)).ok());
+    }
+    if (some_tokens) batch[0].second.WaitForTokens(random() % 3);
+    batch[0].second.stream()->Cancel();
+    for (auto& [kind, listener] : batch) {
+      const GenerationEnd end = listener.Wait();
+      const Tokens tokens = listener.tokens();
+      const Tokens& want = want_.at(kind);
+      if (end.reason == FinishReason::kCancelled) {
+        ASSERT_LE(tokens.size(), want.size());
+        ASSERT_TRUE(std::equal(tokens.begin(), tokens.end(), want.begin()));
+        continue;
+      }
+      ASSERT_EQ(end.reason, FinishReason::kLength);
+      ASSERT_EQ(tokens, want) << kind;
+    }
+  }
+
+ private:
+  std::map<uint32_t, Tokens> want_;
+};
 
 TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
   RigOptions options{
       .slots = 6, .kind = GetParam().kind, .large_states = GetParam().store};
-  std::map<uint32_t, Tokens> want;
-  int64_t slot_bytes = 0;
-  {
-    Rig plain(options);
-    slot_bytes = plain.pool->slot_bytes();
-    for (uint32_t kind = 0; kind < kPrompts; ++kind) {
-      Listener listener;
-      ASSERT_TRUE(plain.engine->Submit(ChurnJob(listener, kind)).ok());
-      EXPECT_EQ(listener.Wait().reason, FinishReason::kLength);
-      want[kind] = listener.tokens();
-    }
-  }
+  const int64_t slot_bytes = AskWithoutACache(options);
   // The tiny hierarchical states are no larger than some prompts' tokens.
   options.limits.prefix_cache_bytes =
       std::max<int64_t>(2 * slot_bytes + slot_bytes / 2, 40000);
@@ -86,27 +115,8 @@ TEST_P(PrefixCacheChurnTest, EveryAnswerIsThatOfAnEngineWithoutACache) {
   for (uint32_t client = 0; client < 4; ++client) {
     clients.emplace_back([&, client] {
       std::mt19937 random(client);
-      for (int round = 0; round < 25; ++round) {
-        std::deque<std::pair<uint32_t, Listener>> batch;
-        for (int i = 0; i < 3; ++i) {
-          auto& [kind, listener] = batch.emplace_back();
-          kind = static_cast<uint32_t>(random() % kPrompts);
-          ASSERT_TRUE(rig.engine->Submit(ChurnJob(listener, kind)).ok());
-        }
-        if (round % 2 == 0) batch[0].second.WaitForTokens(random() % 3);
-        batch[0].second.stream()->Cancel();
-        for (auto& [kind, listener] : batch) {
-          const GenerationEnd end = listener.Wait();
-          Tokens tokens = listener.tokens();
-          if (end.reason == FinishReason::kCancelled) {
-            ASSERT_LE(tokens.size(), want[kind].size());
-            ASSERT_TRUE(
-                std::equal(tokens.begin(), tokens.end(), want[kind].begin()));
-            continue;
-          }
-          ASSERT_EQ(end.reason, FinishReason::kLength);
-          ASSERT_EQ(tokens, want[kind]) << kind;
-        }
+      for (int round = 0; round < 25 && !HasFatalFailure(); ++round) {
+        AskForThree(*rig.engine, random, round % 2 == 0);
       }
     });
   }

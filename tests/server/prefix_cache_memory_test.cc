@@ -14,6 +14,7 @@ namespace {
 using test_support::ExpectSameBits;
 using test_support::ExpectSameState;
 using test_support::JobOf;
+using test_support::kAmpleCache;
 using test_support::Listener;
 using test_support::PrefixAnswer;
 using test_support::Prompt;
@@ -26,10 +27,8 @@ using test_support::TinyConfig;
 using test_support::TinyModel;
 using test_support::TurnAnswer;
 
-constexpr int64_t kAmple = 64 << 20;
-
 TEST(PrefixCacheSlotsTest, CachedSlotsAreFreeForAdmission) {
-  Rig rig({.slots = 4, .limits = {.prefix_cache_bytes = kAmple}});
+  Rig rig({.slots = 4, .limits = {.prefix_cache_bytes = kAmpleCache}});
   for (uint32_t i = 0; i < 6; ++i) RunToEnd(rig, JobOf(Prompt(300, i + 1)));
   EXPECT_EQ(rig.Metric("chela_state_slots", ",state=\"cached\""), 3);
   EXPECT_EQ(rig.Metric("chela_state_slots", ",state=\"free\""), 1);
@@ -60,8 +59,8 @@ TEST(PrefixCacheSlotsTest, CachedSlotsAreFreeForAdmission) {
 }
 
 TEST(PrefixCacheSlotsTest, ABurstForWhichSlotsAreCachedIsNotRefused) {
-  Rig rig(
-      {.slots = 4, .limits = {.max_waiting = 0, .prefix_cache_bytes = kAmple}});
+  Rig rig({.slots = 4,
+           .limits = {.max_waiting = 0, .prefix_cache_bytes = kAmpleCache}});
   for (uint32_t i = 0; i < 4; ++i) RunToEnd(rig, JobOf(Prompt(300, i + 1)));
   std::vector<Listener> listeners(4);
   for (Listener& listener : listeners) {
@@ -76,7 +75,7 @@ TEST(PrefixCacheSlotsTest, ABurstForWhichSlotsAreCachedIsNotRefused) {
 
 TEST(PrefixCacheSlotsTest, ChoicesShareAHit) {
   Rig plain({.slots = 4});
-  Rig rig({.slots = 4, .limits = {.prefix_cache_bytes = kAmple}});
+  Rig rig({.slots = 4, .limits = {.prefix_cache_bytes = kAmpleCache}});
   GenerateJob job = JobOf(Prompt(600));
   RunToEnd(rig, job);
   job.choices = job.best_of = 3;
@@ -107,7 +106,7 @@ TEST(PrefixCacheTurnTest, AKeptStateHoldsNothingOfTheSlotsEarlierTexts) {
   config.long_conv_length = 4096;
   const TinyModel far(config);
   const auto plain = FarReachingRig(far, 0);
-  const auto rig = FarReachingRig(far, kAmple);
+  const auto rig = FarReachingRig(far, kAmpleCache);
   GenerateJob wide = JobOf(Prompt(1000, 9));
   wide.choices = wide.best_of = 4;
   RunToEnd(*rig, wide);  // leaves its traces in every slot
@@ -121,7 +120,7 @@ TEST(PrefixCacheTurnTest, AKeptStateHoldsNothingOfTheSlotsEarlierTexts) {
 
 TEST(PrefixCacheTurnTest, OnlyATextThatBeginsIsLookedUp) {
   Rig plain({.slots = 4});
-  Rig rig({.slots = 4, .limits = {.prefix_cache_bytes = kAmple}});
+  Rig rig({.slots = 4, .limits = {.prefix_cache_bytes = kAmpleCache}});
   GenerateJob first = JobOf(Prompt(600));
   RunToEnd(rig, first);
   first.keep_state = true;

@@ -14,6 +14,7 @@ namespace {
 
 using test_support::ExpectSameBits;
 using test_support::JobOf;
+using test_support::kAmpleCache;
 using test_support::PrefixAnswer;
 using test_support::Prompt;
 using test_support::PromptOf;
@@ -24,8 +25,6 @@ using test_support::RunToEnd;
 using test_support::Tokens;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-constexpr int64_t kAmple = 64 << 20;
 
 TEST(GridPointsTest, AreTheMultiplesAtOrBeforeThePoints) {
   EXPECT_THAT(GridPoints({300, 1000, 256, 255, 511, 5000}, 0, 1030),
@@ -82,7 +81,7 @@ class NaiveCache {
 
 TEST_P(PrefixCacheTest, AHitGivesTheBitsOfAMiss) {
   Rig plain(Options(0));
-  Rig rig(Options(kAmple));
+  Rig rig(Options(kAmpleCache));
   NaiveCache naive;
   int64_t hits = 0;
   for (const int32_t shared : {1024, 255, 256, 257, 511, 512, 700}) {
@@ -107,7 +106,7 @@ TEST_P(PrefixCacheTest, AHitGivesTheBitsOfAMiss) {
 
 TEST_P(PrefixCacheTest, ThePromptThatPartsLeavesTheSharedStateForTheNext) {
   Rig plain(Options(0));
-  Rig rig(Options(kAmple));
+  Rig rig(Options(kAmpleCache));
   for (uint32_t tail = 1; tail <= 3; ++tail) {
     const GenerateJob job = JobOf(PromptOf(600, 1500, tail));
     const PrefixAnswer got = RunToEnd(rig, job);
@@ -117,7 +116,7 @@ TEST_P(PrefixCacheTest, ThePromptThatPartsLeavesTheSharedStateForTheNext) {
 }
 
 TEST_P(PrefixCacheTest, ANamedPointServesTheVeryNextPrompt) {
-  Rig rig(Options(kAmple));
+  Rig rig(Options(kAmpleCache));
   GenerateJob job = JobOf(PromptOf(600, 1500, 1));
   job.cache_at = {600, 300};
   EXPECT_EQ(RunToEnd(rig, job).cached(), 0);
@@ -128,7 +127,7 @@ TEST_P(PrefixCacheTest, ANamedPointServesTheVeryNextPrompt) {
 TEST_P(PrefixCacheTest, NeverRestoresAtThePromptsEnd) {
   Rig plain(Options(0));
   for (const int32_t size : {256, 512, 513}) {
-    Rig rig(Options(kAmple));
+    Rig rig(Options(kAmpleCache));
     SCOPED_TRACE(size);
     const GenerateJob job = JobOf(Prompt(size));
     GenerateJob named = job;
@@ -147,7 +146,7 @@ TEST_P(PrefixCacheTest, NeverRestoresAtThePromptsEnd) {
 }
 
 TEST_P(PrefixCacheTest, SaltsShareNothing) {
-  Rig rig(Options(kAmple));
+  Rig rig(Options(kAmpleCache));
   GenerateJob job = JobOf(Prompt(600));
   const auto cached = [&](const std::string& salt) {
     job.cache_salt = salt;
@@ -163,7 +162,7 @@ TEST_P(PrefixCacheTest, SaltsShareNothing) {
 
 TEST_P(PrefixCacheTest, LogProbabilitiesOfThePromptReadAllOfItAndLeaveStates) {
   Rig plain(Options(0));
-  Rig rig(Options(kAmple));
+  Rig rig(Options(kAmpleCache));
   GenerateJob job = JobOf(Prompt(600));
   GenerateJob with_prompt = job;
   with_prompt.prompt_logprobs = 2;
@@ -179,7 +178,7 @@ TEST_P(PrefixCacheTest, LogProbabilitiesOfThePromptReadAllOfItAndLeaveStates) {
 }
 
 TEST_P(PrefixCacheTest, CountsTokensNotRequests) {
-  Rig rig(Options(kAmple));
+  Rig rig(Options(kAmpleCache));
   const GenerateJob job = JobOf(Prompt(600));
   RunToEnd(rig, job);
   RunToEnd(rig, job);

@@ -11,16 +11,19 @@
 #include "server/engine/prefix_tree.h"
 #include "tests/server/fake_prefix_store.h"
 #include "tests/server/prefix_rig.h"
+#include "tests/server/prefix_tree_rig.h"
 
 namespace chela {
 namespace {
 
 using std::chrono::seconds;
+using test_support::Count;
 using test_support::Eventually;
 using test_support::ExpectSameBits;
 using test_support::FakePrefixStore;
 using test_support::JobOf;
 using test_support::kFileBytes;
+using test_support::kNoLimit;
 using test_support::PrefixAnswer;
 using test_support::Prompt;
 using test_support::Rig;
@@ -28,16 +31,8 @@ using test_support::RigOptions;
 using test_support::RunToEnd;
 using test_support::Tokens;
 
-constexpr int64_t kNoLimit = 1 << 20;
-
 CachedState Some() {
   return {.slot = {}, .bytes = std::make_unique<std::byte[]>(1)};
-}
-
-Tokens Count(int32_t first, int32_t count) {
-  Tokens tokens;
-  for (int32_t i = 0; i < count; ++i) tokens.push_back(first + i);
-  return tokens;
 }
 
 TEST(PrefixTreePinTest, KeepsAPinnedStateAndItsTokens) {

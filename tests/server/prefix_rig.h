@@ -8,6 +8,9 @@
 
 namespace chela::test_support {
 
+// A prefix cache of so many bytes drops nothing that a test puts there.
+inline constexpr int64_t kAmpleCache = 64 << 20;
+
 // What a client sees, down to the bits of the 20 highest logits of each token.
 struct PrefixAnswer {
   std::vector<SampledToken> sampled;

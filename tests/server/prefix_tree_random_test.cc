@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <random>
 #include <set>
@@ -10,26 +9,16 @@
 
 #include "server/engine/prefix_tree.h"
 #include "tests/server/engine_rig.h"
+#include "tests/server/prefix_tree_rig.h"
 
 namespace chela {
 namespace {
 
+using test_support::kAmple;
+using test_support::kNoLimit;
+using test_support::Marked;
+using test_support::MarkOf;
 using test_support::Tokens;
-
-constexpr int64_t kAmple = 1 << 30;
-constexpr int64_t kNoLimit = 1 << 20;
-
-CachedState Marked(int32_t mark) {
-  auto bytes = std::make_unique<std::byte[]>(sizeof(mark));
-  std::memcpy(bytes.get(), &mark, sizeof(mark));
-  return {.slot = {}, .bytes = std::move(bytes)};
-}
-
-int32_t MarkOf(const PrefixTree::Node& node) {
-  int32_t mark = 0;
-  std::memcpy(&mark, PrefixTree::StateOf(node).bytes.get(), sizeof(mark));
-  return mark;
-}
 
 // The same by its definition: texts and states, whole, in ordinary maps.
 class NaiveTree {

@@ -2,39 +2,23 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <map>
 #include <string>
 #include <utility>
 
 #include "tests/server/engine_rig.h"
+#include "tests/server/prefix_tree_rig.h"
 
 namespace chela {
 namespace {
 
+using test_support::Count;
+using test_support::kAmple;
+using test_support::kNoLimit;
+using test_support::Marked;
+using test_support::MarkOf;
 using test_support::Rig;
 using test_support::Tokens;
-
-constexpr int64_t kAmple = 1 << 30;
-constexpr int64_t kNoLimit = 1 << 20;
-
-CachedState Marked(int32_t mark) {
-  auto bytes = std::make_unique<std::byte[]>(sizeof(mark));
-  std::memcpy(bytes.get(), &mark, sizeof(mark));
-  return {.slot = {}, .bytes = std::move(bytes)};
-}
-
-int32_t MarkOf(const PrefixTree::Node& node) {
-  int32_t mark = 0;
-  std::memcpy(&mark, PrefixTree::StateOf(node).bytes.get(), sizeof(mark));
-  return mark;
-}
-
-Tokens Count(int32_t first, int32_t count) {
-  Tokens tokens;
-  for (int32_t i = 0; i < count; ++i) tokens.push_back(first + i);
-  return tokens;
-}
 
 TEST(PrefixTreeTest, KnowsNothingAtFirst) {
   PrefixTree tree(kAmple);

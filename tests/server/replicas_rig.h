@@ -11,9 +11,6 @@
 
 namespace chela::test_support {
 
-// More tokens than any of these tests waits for.
-inline constexpr int32_t kEndless = 65536;
-
 // Slots of device `index` in use.
 inline double Active(const Rig& rig, int index) {
   return ValueOf(rig.Page(),

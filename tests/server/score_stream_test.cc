@@ -4,22 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "tests/server/prefix_tree_rig.h"
+
 namespace chela {
 namespace {
 
+using test_support::Count;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-std::vector<int32_t> Count(int32_t from, int32_t size) {
-  std::vector<int32_t> tokens(size);
-  std::iota(tokens.begin(), tokens.end(), from);
-  return tokens;
-}
 
 TEST(ScoreStreamTest, KnowsItsCandidatesFromTheStart) {
   const ScoreStream stream({1, 2}, {{3}, {4, 5}});

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/session/snapshot.h"
+
 namespace chela::test_support {
 namespace {
 
@@ -87,6 +89,12 @@ SequenceState RandomState(const SnapshotModel& model, uint64_t seed) {
 
 SequenceStatePtr RandomStatePtr(const SnapshotModel& model, uint64_t seed) {
   return std::make_shared<const SequenceState>(RandomState(model, seed));
+}
+
+std::string Encoded(const SequenceState& state, const SnapshotModel& model) {
+  const absl::StatusOr<std::string> bytes = EncodeSnapshot(state, model);
+  EXPECT_TRUE(bytes.ok()) << bytes.status();
+  return bytes.ok() ? *bytes : "";
 }
 
 bool SameState(const SequenceState& a, const SequenceState& b) {

@@ -2,6 +2,7 @@
 #define CHELA_TESTS_SERVER_SESSION_STATES_H_
 
 #include <cstdint>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "server/engine/sequence_state.h"
@@ -20,6 +21,9 @@ SnapshotModel CrashModel();
 // same for the same seed.
 SequenceState RandomState(const SnapshotModel& model, uint64_t seed);
 SequenceStatePtr RandomStatePtr(const SnapshotModel& model, uint64_t seed);
+
+// The snapshot of a state; a failure and "" if there is none.
+std::string Encoded(const SequenceState& state, const SnapshotModel& model);
 
 // Whether every field is the same, floats by their bits.
 bool SameState(const SequenceState& a, const SequenceState& b);

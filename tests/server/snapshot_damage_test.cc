@@ -18,16 +18,11 @@
 namespace chela {
 namespace {
 
+using test_support::Encoded;
 using test_support::RandomState;
 using test_support::SmallSnapshotModel;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-std::string Encoded(const SequenceState& state, const SnapshotModel& model) {
-  const absl::StatusOr<std::string> bytes = EncodeSnapshot(state, model);
-  EXPECT_TRUE(bytes.ok()) << bytes.status();
-  return bytes.ok() ? *bytes : "";
-}
 
 absl::StatusCode DecodeCode(std::string_view bytes) {
   return DecodeSnapshot(bytes, SmallSnapshotModel()).status().code();

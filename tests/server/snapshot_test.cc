@@ -18,6 +18,7 @@
 namespace chela {
 namespace {
 
+using test_support::Encoded;
 using test_support::IsState;
 using test_support::RandomState;
 using test_support::RandomStatePtr;
@@ -25,12 +26,6 @@ using test_support::SameState;
 using test_support::SmallSnapshotModel;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-std::string Encoded(const SequenceState& state, const SnapshotModel& model) {
-  const absl::StatusOr<std::string> bytes = EncodeSnapshot(state, model);
-  EXPECT_TRUE(bytes.ok()) << bytes.status();
-  return bytes.ok() ? *bytes : "";
-}
 
 TEST(SnapshotTest, GivesBackEveryBitOfAState) {
   const SnapshotModel model = SmallSnapshotModel();

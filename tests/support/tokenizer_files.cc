@@ -4,8 +4,28 @@
 
 #include <fstream>
 #include <sstream>
+#include <utility>
+
+#include "models/byte_level_tokenizer.h"
+#include "models/sentencepiece_tokenizer.h"
 
 namespace chela::test_support {
+namespace {
+
+std::unique_ptr<Tokenizer> Given(
+    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer) {
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+  return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+}
+
+std::string Drawn(std::mt19937& random, size_t count,
+                  const std::vector<std::string>& parts) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i) text += parts[random() % parts.size()];
+  return text;
+}
+
+}  // namespace
 
 std::string TokenizerData(const std::string& name) {
   std::ifstream file(CHELA_SOURCE_DIR "/tests/data/tokenizers/" + name,
@@ -25,10 +45,54 @@ ModelConfig TokenizerConfig(int32_t vocab_size) {
 }
 
 std::unique_ptr<Tokenizer> LoadJson(const std::string& name) {
-  auto tokenizer = ByteLevelTokenizer::Create(TokenizerData(name + ".json"),
-                                              TokenizerConfig());
-  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
-  return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+  return Given(ByteLevelTokenizer::Create(TokenizerData(name + ".json"),
+                                          TokenizerConfig()));
+}
+
+std::unique_ptr<Tokenizer> LoadSentencePiece(const std::string& name) {
+  return Given(SentencePieceTokenizer::Create(TokenizerData(name + ".model"),
+                                              TokenizerConfig()));
+}
+
+std::vector<int32_t> Concatenated(std::vector<int32_t> a,
+                                  const std::vector<int32_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+std::string RandomPieceText(std::mt19937& random, size_t parts) {
+  static const std::vector<std::string> kParts = {"the",
+                                                  " ",
+                                                  "  ",
+                                                  " and",
+                                                  "\n",
+                                                  "\n\n",
+                                                  "ing",
+                                                  "e",
+                                                  "=",
+                                                  "==",
+                                                  "<|turn|>",
+                                                  "<|",
+                                                  "\t",
+                                                  "0",
+                                                  "19",
+                                                  "\xC3\xA9",
+                                                  "\xD0\xB6\xD0\xB8",
+                                                  "\xE4\xB8\xAD",
+                                                  "\xF0\x9F\x91\x8B",
+                                                  "\xE2\x96\x81",
+                                                  "\xE2\x96",
+                                                  "\xFF",
+                                                  "\x80",
+                                                  "\xF0\x9F",
+                                                  std::string(1, '\0'),
+                                                  "</s>",
+                                                  "<0x41>",
+                                                  ".",
+                                                  ", ",
+                                                  "\"",
+                                                  "\xEF\xBF\xBD"};
+  return Drawn(random, parts, kParts);
 }
 
 std::string RandomTokenizerText(std::mt19937& random, size_t parts) {
@@ -80,9 +144,7 @@ std::string RandomTokenizerText(std::mt19937& random, size_t parts) {
                                                   "\xF0\x9F\x91\x8B",
                                                   "\xE3\x80\x80",
                                                   "s"};
-  std::string text;
-  for (size_t i = 0; i < parts; ++i) text += kParts[random() % kParts.size()];
-  return text;
+  return Drawn(random, parts, kParts);
 }
 
 }  // namespace chela::test_support

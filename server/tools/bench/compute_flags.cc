@@ -73,6 +73,18 @@ void AddReplayFlag(CLI::App& command, int32_t& period) {
       ->type_name("off|R");
 }
 
+void AddSamplerFlags(CLI::App& command, SamplingParams& sampling) {
+  const auto rule = [&command](const char* name, auto& value, double most) {
+    command.add_option(name, value, "Of the sampler")
+        ->check(CLI::Range(0.0, most))
+        ->capture_default_str();
+  };
+  rule("--temperature", sampling.temperature, 100);
+  rule("--top-k", sampling.top_k, 1e9);
+  rule("--top-p", sampling.top_p, 1);
+  rule("--min-p", sampling.min_p, 1);
+}
+
 CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options) {
   CLI::App* command = app.add_subcommand(
       "engine", "Decode and prefill offline, beside the read ceiling");
@@ -113,15 +125,7 @@ CLI::App* AddEngine(CLI::App& app, EngineBenchOptions& options) {
                    "as many steps as the pairs hold")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
-  const auto rule = [command](const char* name, auto& value, double most) {
-    command->add_option(name, value, "Of the sampler")
-        ->check(CLI::Range(0.0, most))
-        ->capture_default_str();
-  };
-  rule("--temperature", options.sampling.temperature, 100);
-  rule("--top-k", options.sampling.top_k, 1e9);
-  rule("--top-p", options.sampling.top_p, 1);
-  rule("--min-p", options.sampling.min_p, 1);
+  AddSamplerFlags(*command, options.sampling);
   command
       ->add_option("--seconds", options.seconds,
                    "Of each half of a pair (steps, read test), at least")

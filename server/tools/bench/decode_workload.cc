@@ -7,19 +7,14 @@
 #include <utility>
 
 #include "kernels/status_macros.h"
+#include "server/tools/bench/clock.h"
 #include "server/tools/bench/host.h"
 
 namespace chela::bench {
 namespace {
 
 // More than ten times the second-level cache of the largest GPUs.
-constexpr int64_t kGpuRotationBytes = int64_t{768} << 20;
-
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+constexpr int64_t kStepRotationBytes = int64_t{768} << 20;
 
 // Values as large as activations are, away from zero and from denormals.
 std::vector<float> SeededState(int64_t floats) {
@@ -57,7 +52,7 @@ absl::StatusOr<std::unique_ptr<DecodeWorkload>> DecodeWorkload::Create(
   CHELA_RETURN_IF_ERROR(workload->AddCopy(0));
   const int64_t wanted = options.backend.kind == BackendKind::kCpu
                              ? 8 * LastLevelCacheBytes()
-                             : kGpuRotationBytes;
+                             : kStepRotationBytes;
   const int64_t bytes = workload->weights().size_bytes();
   for (int64_t copy = 1; copy * bytes < wanted && copy < options.max_copies;
        ++copy) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/status_macros.h"
 #include "models/named_sizes.h"
+#include "server/tools/bench/clock.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/kernel_bench.h"
 #include "server/tools/bench/statistics.h"
@@ -18,13 +19,8 @@ namespace chela::bench {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kBurst = 64;  // steps between two looks at their results
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::vector<float> RandomValues(int64_t count) {
   std::mt19937 random(3);

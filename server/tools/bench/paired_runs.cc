@@ -5,16 +5,11 @@
 #include <cstddef>
 
 #include "kernels/status_macros.h"
+#include "server/tools/bench/clock.h"
 #include "server/tools/bench/host.h"
 
 namespace chela::bench {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 using StepFunction = absl::FunctionRef<absl::Status()>;
 

@@ -28,7 +28,11 @@ class PrefillData {
     copies_ = std::clamp<int64_t>(
         static_cast<int64_t>(std::ceil(kPastCaches / bytes)), 2, 64);
     // A step of some milliseconds: waiting for its end costs 20 us.
-    calls_ = backend.Info().name == "cpu" ? 1 : copies_;
+    constexpr double kStep = 4e9;  // bytes
+    const int64_t rounds = std::max<int64_t>(
+        1,
+        static_cast<int64_t>(kStep / (bytes * static_cast<double>(copies_))));
+    calls_ = backend.Info().name == "cpu" ? 1 : rounds * copies_;
   }
 
   int64_t copies() const { return copies_; }

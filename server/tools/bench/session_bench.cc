@@ -22,6 +22,7 @@
 #include "server/session/session_registry.h"
 #include "server/session/snapshot.h"
 #include "server/session/state_cache.h"
+#include "server/tools/bench/clock.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/statistics.h"
 
@@ -29,7 +30,6 @@ namespace chela::bench {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
 
 // A state that was computed, and the model it belongs to.
 struct Subject {

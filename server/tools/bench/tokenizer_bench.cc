@@ -12,6 +12,7 @@
 #include "models/json_text.h"
 #include "models/model_config.h"
 #include "models/tokenizer.h"
+#include "server/tools/bench/clock.h"
 #include "server/tools/bench/host.h"
 #include "server/tools/bench/statistics.h"
 
@@ -19,7 +20,6 @@ namespace chela::bench {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
