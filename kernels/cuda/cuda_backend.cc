@@ -59,11 +59,11 @@ absl::Status CudaBackend::Open() {
   }
   modern_ = properties.major >= kModernMajor;
   processors_ = properties.multiProcessorCount;
+  shared_bytes_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   // Blocks that wait for each other must run at once.
   const bool together = modern_ && properties.cooperativeLaunch != 0;
   whole_device_.processors = processors_;
-  whole_device_.shared_bytes =
-      together ? static_cast<int64_t>(properties.sharedMemPerBlockOptin) : 0;
+  whole_device_.shared_bytes = together ? shared_bytes_ : 0;
   info_ = {.name = absl::StrCat("cuda:", device_),
            .device = properties.name,
            .kernels = absl::StrCat("sm_", properties.major, properties.minor),
@@ -183,7 +183,8 @@ absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::Pack(
 absl::StatusOr<std::unique_ptr<ExplicitKernel>> CudaBackend::MakeExplicitKernel(
     const float* kernel, int32_t width, int64_t length) {
   CHELA_RETURN_IF_ERROR(Enter());
-  return CudaExplicitKernel::Make(kernel, width, length, stream_);
+  return CudaExplicitKernel::Make(kernel, width, length, shared_bytes_,
+                                  stream_);
 }
 
 absl::Status CudaBackend::BeginStep(const StepRows& rows) {

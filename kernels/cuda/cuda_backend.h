@@ -121,6 +121,7 @@ class CudaBackend final : public Backend {
   BackendInfo info_;
   bool modern_ = false;  // clusters and early starts: 9.0 and newer
   int32_t processors_ = 1;
+  int64_t shared_bytes_ = 0;  // that a thread block may have
   cudaStream_t stream_ = nullptr;
   StepMemory step_;
   bool inputs_are_set_ = false;  // the program's, by RunStep

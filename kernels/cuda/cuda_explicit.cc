@@ -40,14 +40,14 @@ class ChunkPlan {
 
  private:
   void Add(const ExplicitView& view, const TauRange& chunk, int64_t origin) {
-    const int64_t last = HasBlocks(view) ? 1
-                                         : ((chunk.end - 1) >> view.log_ring) -
-                                               (chunk.start >> view.log_ring);
+    const int64_t last = view.by_blocks ? 1
+                                        : ((chunk.end - 1) >> view.log_ring) -
+                                              (chunk.start >> view.log_ring);
     for (int32_t phase = 0; phase <= last; ++phase) {
       AddPart(view, PartOf(view, chunk, origin, phase),
               static_cast<size_t>(phase));
     }
-    if (HasBlocks(view) && chunk.start >> kLogBlock != chunk.end >> kLogBlock) {
+    if (view.by_blocks && chunk.start >> kLogBlock != chunk.end >> kLogBlock) {
       has_blocks_ = true;
     }
   }
@@ -56,7 +56,7 @@ class ChunkPlan {
     if (part.end <= part.start) return;
     if (phase >= sizes_.size()) sizes_.resize(phase + 1);
     sizes_[phase] |= 1u;
-    if (HasBlocks(view)) return;
+    if (view.by_blocks) return;
     for (int32_t log_size = kLogDirectTile + 1; log_size <= view.log_ring;
          ++log_size) {
       const int64_t size = int64_t{1} << log_size;
@@ -164,8 +164,8 @@ absl::Status CudaBackend::Run(const ExplicitConvolution& op) {
   const ChunkPhase phase = {.chunks = step_.chunk_list().chunks,
                             .count = step_.chunks(),
                             .longest = step_.longest_chunk()};
-  return Check(HasBlocks(view) ? RunBlocks(op, view, plan, phase, stream_)
-                               : RunPeriods(op, view, plan, phase, stream_),
+  return Check(view.by_blocks ? RunBlocks(op, view, plan, phase, stream_)
+                              : RunPeriods(op, view, plan, phase, stream_),
                "an explicit convolution");
 }
 

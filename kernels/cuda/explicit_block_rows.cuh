@@ -26,6 +26,7 @@ struct PartMemory {
   // Planes four apart meet other banks: the two halves of a row go there at
   // once.
   float planes[kPartChannels][kPlane + 4];
+  float2 back[kBackRoots][32];  // see MakeBackRoots
 };
 
 // What the threads of one part share.

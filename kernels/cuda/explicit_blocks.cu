@@ -11,64 +11,59 @@ __device__ __forceinline__ void AddProduct(float x_re, float x_im, float g_re,
   sum->re = fmaf(x_re, g_re, fmaf(-x_im, g_im, sum->re));
   sum->im = fmaf(x_re, g_im, fmaf(x_im, g_re, sum->im));
 }
-// Half of a lane's points: what of a spectrum is loaded at once.
-constexpr int kHalf = kHeld / 4;
-struct HalfSpectrum {
-  float4 points[kHalf];
+// A lane's points of a kernel's spectrum, two by two.
+struct Spectrum {
+  float4 points[kHeld / 2];
 };
-template <int kWhich>
-__device__ __forceinline__ HalfSpectrum LoadHalf(const float4* g) {
-  HalfSpectrum out;
-#pragma unroll
-  for (int j = 0; j < kHalf; ++j) {
-    out.points[j] = __ldg(g + 32 * (kWhich * kHalf + j));
-  }
-  return out;
+__device__ __forceinline__ void LoadPoints(const float4* g, int j,
+                                           Spectrum* out) {
+  out->points[j] = __ldg(g + 32 * j);
 }
-template <int kWhich, typename Points>
-__device__ __forceinline__ void AddHalf(const Points& x, const HalfSpectrum& g,
-                                        Complex (&sums)[kHeld]) {
+// sums += x g. x: two points by number. then(j) is called when points j of g
+// have been used.
+template <typename Points, typename Then>
+__device__ __forceinline__ void AddSpectrum(const Points& x, const Spectrum& g,
+                                            const Then& then,
+                                            Complex (&sums)[kHeld]) {
 #pragma unroll
-  for (int j = 0; j < kHalf; ++j) {
-    constexpr int kFirst = kWhich * kHalf;
-    const float4 x2 = x(kFirst + j);
+  for (int j = 0; j < kHeld / 2; ++j) {
+    const float4 x2 = x(j);
     const float4 g2 = g.points[j];
-    AddProduct(x2.x, x2.y, g2.x, g2.y, &sums[2 * (kFirst + j)]);
-    AddProduct(x2.z, x2.w, g2.z, g2.w, &sums[2 * (kFirst + j) + 1]);
+    AddProduct(x2.x, x2.y, g2.x, g2.y, &sums[2 * j]);
+    AddProduct(x2.z, x2.w, g2.z, g2.w, &sums[2 * j + 1]);
+    then(j);
   }
 }
 
-// sums += the products of the batch's inputs whose bits are set in `met`, which
-// is not 0, and the spectra of their distances: g(k) for input k. The next half
-// of a spectrum is on its way while one is used.
-template <typename SpectrumOf>
-__device__ __forceinline__ void AddProducts(unsigned met,
-                                            const SpectrumOf& spectrum_of,
+// sums += the products of inputs `first` up to before `end` of a batch and the
+// spectra of their distances; g: that of the first one. As soon as points of a
+// spectrum have been used, those of the next one are asked for.
+__device__ __forceinline__ void AddProducts(int first, int end, const float4* g,
                                             const float4 (*stored)[kBlock / 2],
                                             const Complex (&last)[kHeld],
                                             Complex (&sums)[kHeld]) {
-  const auto of_last = [&last](int j) {
-    return make_float4(last[2 * j].re, last[2 * j].im, last[2 * j + 1].re,
-                       last[2 * j + 1].im);
-  };
-  const float4* g = spectrum_of(__ffs(static_cast<int>(met)) - 1);
-  HalfSpectrum low = LoadHalf<0>(g);
+  Spectrum spectrum;
+#pragma unroll
+  for (int j = 0; j < kHeld / 2; ++j) LoadPoints(g, j, &spectrum);
+  const int end_stored = min(end, kStored);
 #pragma unroll 1
-  while (met != 0) {
-    const int k = __ffs(static_cast<int>(met)) - 1;
-    met &= met - 1;
-    const HalfSpectrum high = LoadHalf<1>(g);
-    if (met != 0) g = spectrum_of(__ffs(static_cast<int>(met)) - 1);
-    if (k < kStored) {
-      const float4* const x = stored[k] + threadIdx.x % 32;
-      const auto of_stored = [x](int j) { return x[32 * j]; };
-      AddHalf<0>(of_stored, low, sums);
-      if (met != 0) low = LoadHalf<0>(g);
-      AddHalf<1>(of_stored, high, sums);
-    } else {
-      AddHalf<0>(of_last, low, sums);
-      AddHalf<1>(of_last, high, sums);
-    }
+  for (int k = first; k < end_stored; ++k) {
+    g -= kBlock / 2;
+    const bool more = k + 1 < end;
+    const float4* const x = stored[k] + threadIdx.x % 32;
+    AddSpectrum([x](int j) { return x[32 * j]; }, spectrum,
+                [&](int j) {
+                  if (more) LoadPoints(g, j, &spectrum);
+                },
+                sums);
+  }
+  if (end > kStored) {
+    const auto of_last = [&last](int j) {
+      return make_float4(last[2 * j].re, last[2 * j].im, last[2 * j + 1].re,
+                         last[2 * j + 1].im);
+    };
+    AddSpectrum(
+        of_last, spectrum, [](int) {}, sums);
   }
 }
 
@@ -77,17 +72,18 @@ __device__ __forceinline__ void AddProducts(unsigned met,
 template <bool kWide, typename FirstRow>
 __device__ __forceinline__ void TransformInputs(
     const Work& work, const FirstRow& first_row, int begin, int count,
-    const LaneRoots& roots, PartMemory& memory, Complex (&last)[kHeld]) {
+    const float2* roots, PartMemory& memory, Complex (&last)[kHeld]) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   FourChannels rows[kRowsAThread];
   LoadInputs<kWide>(work, first_row(begin), rows);
+  const LaneRoots lane_roots = LoadLaneRoots(roots);
 #pragma unroll 1
   for (int k = 0; k < count; ++k) {
     StageInputs(rows, memory);
     if (k + 1 < count) LoadInputs<kWide>(work, first_row(begin + k + 1), rows);
     Complex x[kHeld];
-    WarpTransform(x, memory.planes[warp], roots);
+    WarpTransform(x, memory.planes[warp], lane_roots);
     if (k < kStored) {
       float4* const to = memory.spectra[warp][k] + lane;
 #pragma unroll
@@ -102,15 +98,58 @@ __device__ __forceinline__ void TransformInputs(
   }
 }
 
-// A batch of input blocks from `begin` on: their transforms, then each output
-// block that they meet. A block's rows of the state may be the outputs' of
-// the block M rows later; that one meets no input before it and is written
-// after all inputs of its batch have been read, so no input is lost.
+// An output block and inputs of a batch that it meets, `first` up to before
+// `end` of it.
+struct Target {
+  int block = 0;
+  int first = 0;
+  int end = 0;
+  bool begun = false;  // it has met inputs of an earlier batch
+};
+// The first one from `block` on; none if plan.outputs.
+__device__ __forceinline__ Target NextTarget(const BlockPlan& plan, int begin,
+                                             int count, int block) {
+  for (; block < plan.outputs; ++block) {
+    const MetInputs met = InputsOf(plan, block);
+    const int first = max(met.first - begin, 0);
+    const int end = min(met.end - begin, count);
+    if (first < end) return {block, first, end, met.first < begin};
+  }
+  return {block, 0, 0, false};
+}
+
+// sums += what the tokens of the chunk's last block, which they do not fill,
+// bring to it.
+template <bool kWide>
+__device__ __forceinline__ void AddOwn(const Work& work, int first,
+                                       const float4* spectra,
+                                       const float2* roots, PartMemory& memory,
+                                       Complex (&sums)[kHeld]) {
+  FourChannels rows[kRowsAThread];
+  LoadInputs<kWide>(work, first, rows);
+  StageInputs(rows, memory);
+  Complex x[kHeld];
+  WarpTransform(x, memory.planes[threadIdx.x / 32], LoadLaneRoots(roots));
+  const auto own = [&x](int j) {
+    return make_float4(x[2 * j].re, x[2 * j].im, x[2 * j + 1].re,
+                       x[2 * j + 1].im);
+  };
+  Spectrum spectrum;
+#pragma unroll
+  for (int j = 0; j < kHeld / 2; ++j) LoadPoints(spectra, j, &spectrum);
+  AddSpectrum(
+      own, spectrum, [](int) {}, sums);
+}
+
+// The transforms of a batch's inputs, then each output block that they meet. A
+// block's rows of the state may be the outputs' of the block M rows later; that
+// one meets no input before it and is written after all inputs of its batch
+// have been read, so no input is lost.
 template <bool kWide>
 __device__ __forceinline__ void RunBatch(const Work& work,
                                          const BlockPlan& plan, int begin,
                                          const float4* spectra,
-                                         const LaneRoots& roots,
+                                         const float2* roots,
                                          PartMemory& memory) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   float* const plane = memory.planes[warp];
@@ -120,56 +159,48 @@ __device__ __forceinline__ void RunBatch(const Work& work,
   const int count = min(kBatch, plan.last_cut - begin);
   Complex last[kHeld];
   TransformInputs<kWide>(work, first_row, begin, count, roots, memory, last);
+  Target target = NextTarget(plan, begin, count, begin);
 #pragma unroll 1
-  for (int block = begin; block < plan.outputs; ++block) {
-    unsigned met = 0;
-    for (int k = 0; k < count; ++k) {
-      if (Meet(plan, begin + k, block)) met |= 1u << k;
-    }
-    if (met == 0) continue;
-    const auto spectrum_of = [&](int k) {
-      return spectra + (block - begin - k) * (kBlock / 2);
-    };
+  while (target.block < plan.outputs) {
+    const bool own = plan.cuts && target.block == plan.last_cut &&
+                     begin + kBatch >= plan.last_cut;
+    const int first = first_row(target.block);
+    const Outputs outputs = {first, target.begun};
     Complex sums[kHeld];
-    AddProducts(met, spectrum_of, memory.spectra[warp], last, sums);
-    Outputs outputs = {first_row(block), false};
-    for (int i = plan.inputs; i < begin; ++i) {
-      outputs.begun |= Meet(plan, i, block);
-    }
-    if (plan.cuts && block == plan.last_cut &&
-        begin + kBatch >= plan.last_cut) {
-      FourChannels rows[kRowsAThread];
-      LoadInputs<kWide>(work, outputs.first, rows);
-      StageInputs(rows, memory);
-      Complex x[kHeld];
-      WarpTransform(x, plane, roots);
-      const auto own = [&x](int j) {
-        return make_float4(x[2 * j].re, x[2 * j].im, x[2 * j + 1].re,
-                           x[2 * j + 1].im);
-      };
-      AddHalf<0>(own, LoadHalf<0>(spectra), sums);
-      AddHalf<1>(own, LoadHalf<1>(spectra), sums);
-    }
+    AddProducts(target.first, target.end,
+                spectra + (target.block - begin - target.first) * (kBlock / 2),
+                memory.spectra[warp], last, sums);
+    if (own) AddOwn<kWide>(work, first, spectra, roots, memory, sums);
+    target = NextTarget(plan, begin, count, target.block + 1);
     OutputRows rows;
-    WarpTransformBack(sums, plane, roots,
+    WarpTransformBack(sums, plane, LoadBackRoots(memory.back),
                       [&] { LoadOutputs<kWide>(work, outputs, &rows); });
     StoreOutputs<kWide>(work, outputs, rows, memory);
   }
 }
 
+constexpr int kPartsOfGroup = kGroup / kPartChannels;
+// Parts whose thread blocks run side by side, with all chunks: rows are moved
+// in pieces of 512 bytes, and spectra stay in the second-level cache.
+constexpr int kPartsTogether = 16;
+
 template <bool kWide>
 __global__ void __launch_bounds__(kPartThreads, 1)
     ChunkBlocks(const __grid_constant__ ExplicitConvolution op,
-                const __grid_constant__ ExplicitView view,
-                const Chunk* chunks) {
+                const __grid_constant__ ExplicitView view, const Chunk* chunks,
+                int count) {
   extern __shared__ float4 shared[];
   WaitForEarlier();
-  const Chunk chunk = chunks[blockIdx.x];
-  constexpr int kPartsOfGroup = kGroup / kPartChannels;
-  const int group = static_cast<int>(blockIdx.y) / kPartsOfGroup;
+  const int block = static_cast<int>(blockIdx.x);
+  const int parts = view.groups * kPartsOfGroup;
+  const int first_part = block / (kPartsTogether * count) * kPartsTogether;
+  const int together = min(kPartsTogether, parts - first_part);
+  const int within = block - first_part * count;
+  const int part = first_part + within % together;
+  const Chunk chunk = chunks[within / together];
+  const int group = part / kPartsOfGroup;
   const GroupState state = StateOf(op, view, chunk.slot, group);
-  const int first =
-      static_cast<int>(blockIdx.y) % kPartsOfGroup * kPartChannels;
+  const int first = part % kPartsOfGroup * kPartChannels;
   if (first >= state.channels) return;
   const BlockPlan plan = PlanOf(view, chunk, state.origin);
   const Work work = WorkOf(op, view, state, chunk, first);
@@ -179,10 +210,11 @@ __global__ void __launch_bounds__(kPartThreads, 1)
       reinterpret_cast<const float4*>(view.blocks) +
       int64_t{channel} * BlockDistances(view) * (kBlock / 2) + threadIdx.x % 32;
   PartMemory& memory = *reinterpret_cast<PartMemory*>(shared);
-  const LaneRoots roots = LoadLaneRoots(view.roots);
+  MakeBackRoots(memory.back);
+  __syncthreads();
 #pragma unroll 1
   for (int begin = plan.inputs; begin < plan.last_cut; begin += kBatch) {
-    RunBatch<kWide>(work, plan, begin, spectra, roots, memory);
+    RunBatch<kWide>(work, plan, begin, spectra, view.roots, memory);
   }
 }
 
@@ -192,21 +224,21 @@ bool Aligned(const void* pointer) {
 
 }  // namespace
 
+int64_t BlocksSharedBytes() { return int64_t{sizeof(PartMemory)}; }
+
 cudaError_t LaunchBlocks(const ExplicitConvolution& op,
                          const ExplicitView& view, const Chunk* chunks,
                          int32_t count, cudaStream_t stream) {
   LaunchShape shape;
-  shape.grid =
-      dim3(static_cast<unsigned>(count),
-           static_cast<unsigned>(view.groups * kGroup / kPartChannels));
+  shape.grid = dim3(static_cast<unsigned>(view.groups * kPartsOfGroup * count));
   shape.block = dim3(kPartThreads);
   shape.shared_bytes = sizeof(PartMemory);
   shape.stream = stream;
   const bool wide = view.width % kPartChannels == 0 &&
                     op.state.slot_stride % 4 == 0 && Aligned(op.a) &&
                     Aligned(op.skip) && Aligned(op.c) && Aligned(op.state.data);
-  return wide ? Launch(shape, ChunkBlocks<true>, op, view, chunks)
-              : Launch(shape, ChunkBlocks<false>, op, view, chunks);
+  return wide ? Launch(shape, ChunkBlocks<true>, op, view, chunks, count)
+              : Launch(shape, ChunkBlocks<false>, op, view, chunks, count);
 }
 
 }  // namespace chela::cuda

@@ -59,14 +59,34 @@ __device__ __forceinline__ BlockPlan PlanOf(const ExplicitView& view,
   return plan;
 }
 
-// Whether the chunk brings the inputs of block i to the outputs of block j.
-__device__ __forceinline__ bool Meet(const BlockPlan& plan, int i, int j) {
-  if (i >= plan.last_cut) return false;
-  if (i == j) return i >= plan.own;
-  if (i > j || j - i > (1 << plan.log_period)) return false;
-  const int log_size = min(31 - __clz(i ^ j), plan.log_period);
-  const int cut = j >> log_size << log_size;
-  return cut >= plan.first_cut && cut <= plan.last_cut;
+// The inputs that the chunk brings to the outputs of a block: blocks `first` up
+// to before `end`, one after the other, none if end <= first. Of inputs that
+// meet the block in a tile that ends at a cut, later ones have later cuts.
+struct MetInputs {
+  int first = 0;
+  int end = 0;
+};
+__device__ __forceinline__ MetInputs InputsOf(const BlockPlan& plan,
+                                              int block) {
+  const auto log_tile = [block](int other) {
+    return 31 - __clz(block ^ other);
+  };
+  MetInputs met = {block, block};
+  if (block > plan.last_cut) {
+    const int log_size = log_tile(plan.last_cut) + 1;
+    if (log_size > plan.log_period) return {};
+    met.end = block >> log_size << log_size;
+  } else if (block >= plan.own && block < plan.last_cut) {
+    met.end = block + 1;
+  }
+  if (block >= plan.first_cut) {
+    const int log_size = log_tile(plan.first_cut - 1);
+    met.first = log_size >= plan.log_period
+                    ? block - (1 << plan.log_period)
+                    : (block >> log_size << log_size) - (1 << log_size);
+  }
+  met.first = max(met.first, plan.inputs);
+  return met;
 }
 
 // Where a row of a spectrum stands: the registers of the second pass, two by

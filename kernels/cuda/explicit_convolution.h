@@ -16,8 +16,9 @@ inline constexpr int kDirectTile = 64;
 inline constexpr int kDirectTaps = 2 * kDirectTile;
 // Larger tiles go through a transform (explicit_transform.cuh), up to this.
 inline constexpr int kMaxExplicitRing = 16384;
-// Where M is at least twice this, chunks are cut into blocks of this many rows
-// on the grid of a group's time (explicit_blocks.cuh).
+// Where M is at least twice this and thread blocks may have the shared memory
+// for it (which those of compute capability 8.x have not), chunks are cut into
+// blocks of this many rows on the grid of a group's time (explicit_blocks.cuh).
 inline constexpr int kLogBlock = 10;
 inline constexpr int kBlock = 1 << kLogBlock;
 
@@ -29,7 +30,7 @@ struct ExplicitView {
                                     // the order of SpectrumIndex
   const float2* roots = nullptr;    // [M / 2]: see RootIndex
   // [32 groups, M / kBlock + 1, kBlock]: of whole blocks by their distance, in
-  // the order of BlockSpectrumIndex; null where M < 2 kBlock.
+  // the order of BlockSpectrumIndex; null unless by_blocks.
   const float2* blocks = nullptr;
   // [32 groups, kBlock]: taps by lag, 0 beyond N; null likewise.
   const float* lags = nullptr;
@@ -38,6 +39,7 @@ struct ExplicitView {
   int32_t ring = 0;  // M, at most kMaxExplicitRing
   int32_t log_ring = 0;
   int32_t origin_stride = 0;  // explicit_layout.h
+  bool by_blocks = false;     // chunks are cut into blocks
 };
 
 // The tap table and the spectra of a kernel. raw: device, [width, length].
@@ -96,7 +98,7 @@ cudaError_t LaunchShortRing(const ExplicitConvolution& op,
 // A tile that is later in time is smaller for every output beyond the chunk, so
 // this order is that of the relaxed convolution there.
 //
-// Where M >= 2 kBlock the time is cut at multiples of kBlock instead, and there
+// With by_blocks the time is cut at multiples of kBlock instead, and there
 // are two phases, each in one block: of the tokens before the first cut (unless
 // they fill their block, or all of it that is the sequence's), and of those
 // after the last one. In order:
@@ -120,6 +122,8 @@ cudaError_t LaunchNear(const ExplicitConvolution& op, const ExplicitView& view,
                        const ChunkPhase& phase, cudaStream_t stream);
 cudaError_t LaunchEdges(const ExplicitConvolution& op, const ExplicitView& view,
                         const ChunkPhase& phase, cudaStream_t stream);
+// What a thread block of LaunchBlocks has of shared memory.
+int64_t BlocksSharedBytes();
 cudaError_t LaunchBlocks(const ExplicitConvolution& op,
                          const ExplicitView& view, const Chunk* chunks,
                          int32_t count, cudaStream_t stream);

@@ -1,6 +1,7 @@
 #include "kernels/cuda/explicit_kernel.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <numbers>
@@ -15,6 +16,8 @@
 
 namespace chela::cuda {
 namespace {
+
+std::atomic<int64_t> most_shared_bytes = INT64_MAX;
 
 // e^(i theta/2) of the even blocks of each depth, as RootIndex counts them.
 std::vector<float2> MakeRoots(int32_t log_ring) {
@@ -49,13 +52,16 @@ absl::Status Upload(const void* host, void* device, size_t bytes,
 
 }  // namespace
 
+void LimitSharedBytes(int64_t bytes) { most_shared_bytes = bytes; }
+
 int64_t CudaExplicitKernel::Origin(int32_t layer, int32_t group) const {
   const int64_t unit = int64_t{layer} * view_.groups + group;
   return unit % view_.ring * view_.origin_stride % view_.ring;
 }
 
 absl::StatusOr<std::unique_ptr<CudaExplicitKernel>> CudaExplicitKernel::Make(
-    const float* kernel, int32_t width, int64_t length, cudaStream_t stream) {
+    const float* kernel, int32_t width, int64_t length, int64_t shared_bytes,
+    cudaStream_t stream) {
   if (width < 1 || length < 1 || length > kMaxExplicitRing) {
     return absl::InvalidArgumentError(absl::StrCat(
         "explicit kernel on a CUDA device: width ", width, ", length ", length,
@@ -71,6 +77,9 @@ absl::StatusOr<std::unique_ptr<CudaExplicitKernel>> CudaExplicitKernel::Make(
   view.ring = ring;
   view.log_ring = std::bit_width(static_cast<uint32_t>(ring)) - 1;
   view.origin_stride = static_cast<int32_t>(ExplicitOriginStride(ring));
+  view.by_blocks =
+      ring >= 2 * kBlock &&
+      std::min(shared_bytes, most_shared_bytes.load()) >= BlocksSharedBytes();
   std::unique_ptr<CudaExplicitKernel> made(
       new CudaExplicitKernel(view, length));
   CHELA_RETURN_IF_ERROR(made->Fill(kernel, stream));
@@ -85,7 +94,7 @@ absl::Status CudaExplicitKernel::Fill(const float* kernel,
   const int64_t root_count = transforms ? view_.ring / 2 : 0;
   const int64_t tap_count = channels * kDirectTaps;
   const int64_t block_count = channels * BlockDistances(view_) * kBlock;
-  const int64_t lag_count = HasBlocks(view_) ? channels * kBlock : 0;
+  const int64_t lag_count = view_.by_blocks ? channels * kBlock : 0;
   const int64_t bytes =
       (tap_count + lag_count) * static_cast<int64_t>(sizeof(float)) +
       (channels * rows + root_count + block_count) *
@@ -129,7 +138,7 @@ absl::Status CudaExplicitKernel::Fill(const float* kernel,
                                      static_cast<double2*>(scratch.data()),
                                      spectra, stream),
                    "make the spectra of an explicit kernel"));
-    if (HasBlocks(view_)) {
+    if (view_.by_blocks) {
       CHELA_RETURN_IF_ERROR(
           CudaStatus(LaunchMakeLags(view_, from, length_, lags, stream),
                      "make the lags of an explicit kernel"));

@@ -6,13 +6,9 @@
 
 namespace chela::cuda {
 
-// Whether chunks are cut into blocks.
-__host__ __device__ inline bool HasBlocks(const ExplicitView& view) {
-  return view.ring >= 2 * kBlock;
-}
 // How many blocks apart two may lie that meet, counting 0.
 __host__ __device__ inline int BlockDistances(const ExplicitView& view) {
-  return HasBlocks(view) ? (view.ring >> kLogBlock) + 1 : 0;
+  return view.by_blocks ? (view.ring >> kLogBlock) + 1 : 0;
 }
 
 // Tokens [start, end) of a group's time.
@@ -35,7 +31,7 @@ __host__ __device__ inline TauRange PartOf(const ExplicitView& view,
                                            const TauRange& chunk,
                                            int64_t origin, int phase) {
   TauRange part = chunk;
-  if (!HasBlocks(view)) {
+  if (!view.by_blocks) {
     const int64_t period = ((chunk.start >> view.log_ring) + phase)
                            << view.log_ring;
     if (part.start < period) part.start = period;

@@ -2,6 +2,13 @@
 // one warp. A lane holds 32 of them: in the first five stages rows lane,
 // 32 + lane .., in the last five rows 32 lane, 32 lane + 1 .., so that points
 // change hands once, and only within the warp.
+//
+// Row p of the transform is the value at e^(i (pi / 2 + 2 pi k) / kBlock),
+// where k has the bits of p reversed. So the way back is
+//   y_n = e^(-i pi n / (2 kBlock)) sum over k of Y_k e^(-2 pi i k n / kBlock)
+// up to the factor kBlock: the radix-2 transform by decimation in time (Cooley
+// and Tukey 1965), whose order is the one at hand and whose products come
+// before the sums, so that each goes into one fused multiply-add.
 #ifndef CHELA_KERNELS_CUDA_EXPLICIT_WARP_TRANSFORM_CUH_
 #define CHELA_KERNELS_CUDA_EXPLICIT_WARP_TRANSFORM_CUH_
 
@@ -26,63 +33,97 @@ using LaneRoots = BlockRoots<kStages>;
 __device__ __forceinline__ LaneRoots LoadLaneRoots(const float2* roots) {
   return LoadRoots<kStages, kStages>(roots, static_cast<int>(threadIdx.x) % 32);
 }
+using AllStages = std::make_integer_sequence<int, kStages>;
 
-// rest / w, w on the unit circle.
-__device__ __forceinline__ Complex DividedBy(Complex rest, Complex w) {
-  return {fmaf(rest.re, w.re, rest.im * w.im),
-          fmaf(rest.im, w.re, -(rest.re * w.im))};
+__device__ __forceinline__ Complex Times(Complex a, Complex b) {
+  return {fmaf(a.re, b.re, -(a.im * b.im)), fmaf(a.re, b.im, a.im * b.re)};
 }
-// Joins of stages kStage + 1 and kStage at once, which saves a division: the
-// blocks of the inner one have roots `inner` and i inner, that of the outer w.
-template <int kStage, typename Roots, int... kParts>
-__device__ __forceinline__ void JoinTwoStages(
-    Complex (&x)[kHeld], const Roots& roots,
-    std::integer_sequence<int, kParts...>) {
-  constexpr int kQuarter = kHeld >> (kStage + 2);
-  const auto join = [](Complex w, Complex inner, Complex* y) {
-    const Complex both = {fmaf(w.re, inner.re, -(w.im * inner.im)),
-                          fmaf(w.re, inner.im, w.im * inner.re)};
-#pragma unroll
-    for (int j = 0; j < kQuarter; ++j) {
-      Complex& a = y[j];
-      Complex& b = y[kQuarter + j];
-      Complex& c = y[2 * kQuarter + j];
-      Complex& d = y[3 * kQuarter + j];
-      const Complex low = {a.re + b.re, a.im + b.im};
-      const Complex high = {c.re + d.re, c.im + d.im};
-      const Complex low_rest = {a.re - b.re, a.im - b.im};
-      const Complex high_rest = {c.re - d.re, c.im - d.im};
-      a = {low.re + high.re, low.im + high.im};
-      b = DividedBy({low_rest.re + high_rest.im, low_rest.im - high_rest.re},
-                    inner);
-      c = DividedBy({low.re - high.re, low.im - high.im}, w);
-      d = DividedBy({low_rest.re - high_rest.im, low_rest.im + high_rest.re},
-                    both);
-    }
+// e^(-i pi lane / 2^(kStages + stage)), and e^(-i pi lane / (2 kBlock)).
+struct BackRoots {
+  Complex stages[kStages];
+  Complex twist;
+};
+// Kept in shared memory, since registers are scarce.
+inline constexpr int kBackRoots = kStages + 1;
+__device__ __forceinline__ void MakeBackRoots(float2 (&roots)[kBackRoots][32]) {
+  const int i = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  if (i >= kBackRoots) return;
+  const int log_share = i < kStages ? kStages + i : kLogBlock + 1;
+  float2 root;
+  sincospif(-scalbnf(static_cast<float>(lane), -log_share), &root.y, &root.x);
+  roots[i][lane] = root;
+}
+__device__ __forceinline__ BackRoots
+LoadBackRoots(const float2 (&roots)[kBackRoots][32]) {
+  const auto load = [&roots](int i) {
+    const float2 root = roots[i][threadIdx.x % 32];
+    return Complex{root.x, root.y};
   };
-  (join(roots.template Get<kStage, kParts>(),
-        roots.template Get<kStage + 1, 2 * kParts>(),
-        x + 4 * kQuarter * kParts),
-   ...);
-}
-// The stages of a pass; kReal as in JoinUnit.
-template <bool kReal, typename Roots>
-__device__ __forceinline__ void JoinStages(Complex (&x)[kHeld],
-                                           const Roots& roots) {
-  static_assert(kStages == 5);
-  JoinTwoStages<3>(x, roots, std::make_integer_sequence<int, 8>());
-  JoinTwoStages<1>(x, roots, std::make_integer_sequence<int, 2>());
-  const Complex w = roots.template Get<0, 0>();
+  BackRoots out;
 #pragma unroll
-  for (int j = 0; j < kHeld / 2; ++j) {
-    if constexpr (kReal) {
-      JoinImaginary(x[j], x[kHeld / 2 + j], w);
-    } else {
-      Join(x[j], x[kHeld / 2 + j], w);
-    }
+  for (int stage = 0; stage < kStages; ++stage) out.stages[stage] = load(stage);
+  out.twist = load(kStages);
+  return out;
+}
+// by e^(-i pi kPart / 2^kStage)
+template <int kStage, int kPart>
+__device__ __forceinline__ Complex TimesUnit(Complex by) {
+  if constexpr (kPart == 0) {
+    return by;
+  } else if constexpr (2 * kPart >= 1 << kStage) {
+    const Complex other = TimesUnit<kStage, kPart - (1 << kStage) / 2>(by);
+    return {other.im, -other.re};
+  } else {
+    constexpr Complex kRoot = UnitRoot(double{kPart} / (1 << kStage));
+    return Times(by, {kRoot.re, -kRoot.im});
   }
 }
-using AllStages = std::make_integer_sequence<int, kStages>;
+// A pair of a stage of the way back: a, b become a + w b, a - w b, w =
+// by e^(-i pi kPart / 2^kStage); kPlain: by is 1.
+template <bool kPlain, int kStage, int kPart>
+__device__ __forceinline__ void JoinPair(Complex by, Complex& a, Complex& b) {
+  if constexpr (kPlain && (kPart == 0 || 2 * kPart == 1 << kStage)) {
+    const Complex x = kPart == 0 ? b : Complex{b.im, -b.re};
+    b = {a.re - x.re, a.im - x.im};
+    a = {a.re + x.re, a.im + x.im};
+  } else {
+    Split(a, b, TimesUnit<kStage, kPart>(by));
+  }
+}
+template <bool kPlain, int kStage, int... kPairs>
+__device__ __forceinline__ void JoinStage(
+    Complex (&x)[kHeld], Complex by, std::integer_sequence<int, kPairs...>) {
+  constexpr int kStep = 1 << kStage;
+  (JoinPair<kPlain, kStage, kPairs % kStep>(
+       by, x[kPairs / kStep * 2 * kStep + kPairs % kStep],
+       x[kPairs / kStep * 2 * kStep + kPairs % kStep + kStep]),
+   ...);
+}
+using AllPairs = std::make_integer_sequence<int, kHeld / 2>;
+// The stages of a pass, of the second one those after the first.
+template <int... kStage>
+__device__ __forceinline__ void JoinStages(
+    Complex (&x)[kHeld], std::integer_sequence<int, kStage...>) {
+  (JoinStage<true, kStage>(x, Complex{1, 0}, AllPairs()), ...);
+}
+template <int... kStage>
+__device__ __forceinline__ void JoinLaterStages(
+    Complex (&x)[kHeld], const BackRoots& roots,
+    std::integer_sequence<int, kStage...>) {
+  (JoinStage<false, kStage + 1>(x, roots.stages[kStage + 1], AllPairs()), ...);
+}
+// The imaginary parts of x_j e^(-i pi j / (2 kHeld)), into the plane.
+template <int... kRows>
+__device__ __forceinline__ void StoreImaginary(
+    const Complex (&x)[kHeld], float* to,
+    std::integer_sequence<int, kRows...>) {
+  const auto store = [&x, to]<int j>(std::integral_constant<int, j>) {
+    constexpr Complex kRoot = UnitRoot(double{j} / (2 * kHeld));
+    to[33 * j] = fmaf(x[j].im, kRoot.re, -(x[j].re * kRoot.im));
+  };
+  (store(std::integral_constant<int, kRows>()), ...);
+}
 
 // Between the rows of the two passes, and back.
 template <float Complex::*kPart>
@@ -127,16 +168,19 @@ __device__ __forceinline__ void WarpTransform(Complex (&x)[kHeld], float* plane,
 template <typename Between>
 __device__ __forceinline__ void WarpTransformBack(Complex (&x)[kHeld],
                                                   float* plane,
-                                                  const LaneRoots& roots,
+                                                  const BackRoots& roots,
                                                   const Between& between) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  JoinStages<false>(x, roots);
+  JoinStages(x, AllStages());
   ReturnRows<&Complex::re>(x, lane, plane);
   ReturnRows<&Complex::im>(x, lane, plane);
   between();
-  JoinStages<true>(x, FirstRoots());
+  // The lane's share of the twist goes into all points, before their sums.
 #pragma unroll
-  for (int j = 0; j < kHeld; ++j) plane[33 * j + lane] = x[j].im;
+  for (int j = 0; j < kHeld; j += 2) x[j] = Times(x[j], roots.twist);
+  JoinStage<false, 0>(x, Times(roots.stages[0], roots.twist), AllPairs());
+  JoinLaterStages(x, roots, std::make_integer_sequence<int, kStages - 1>());
+  StoreImaginary(x, plane + lane, std::make_integer_sequence<int, kHeld>());
 }
 
 }  // namespace chela::cuda
