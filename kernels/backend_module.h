@@ -11,7 +11,7 @@
 namespace chela {
 
 // What a backend that is opened at run time shows to the program: a shared
-// library with hidden visibility that exports one function,
+// library with hidden visibility that exports one function to programs,
 //
 //   extern "C" __attribute__((visibility("default")))
 //   const chela::BackendModule* chela_backend_module();
