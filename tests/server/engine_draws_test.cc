@@ -87,7 +87,14 @@ std::vector<DrawAnswer> DrawAnswers(Rig& rig, bool together) {
   return answers;
 }
 
-TEST(EngineDrawsTest, GiveWhatTheHostGivesAloneAndTogether) {
+class EngineDrawsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (test_support::OnGpu()) GTEST_SKIP() << "draws of a backend on the CPU";
+  }
+};
+
+TEST_F(EngineDrawsTest, GiveWhatTheHostGivesAloneAndTogether) {
   Rig host({.slots = 4, .draws = false});
   const std::vector<DrawAnswer> wanted = DrawAnswers(host, /*together=*/false);
   Rig alone({.slots = 4, .draws = true});
@@ -101,7 +108,7 @@ TEST(EngineDrawsTest, GiveWhatTheHostGivesAloneAndTogether) {
   EXPECT_EQ(together.drawing->tokens_drawn(), drawn);
 }
 
-TEST(EngineDrawsTest, BringTokensToTheHostAndNoLogits) {
+TEST_F(EngineDrawsTest, BringTokensToTheHostAndNoLogits) {
   Rig rig({.draws = true});
   const int64_t before = rig.drawing->bytes_downloaded();
   Listener listener;
@@ -110,7 +117,7 @@ TEST(EngineDrawsTest, BringTokensToTheHostAndNoLogits) {
   EXPECT_EQ(rig.drawing->bytes_downloaded() - before, 50 * 4);
 }
 
-TEST(EngineDrawsTest, BringLogitsOfReportedTokens) {
+TEST_F(EngineDrawsTest, BringLogitsOfReportedTokens) {
   Rig rig({.draws = true});
   const int64_t before = rig.drawing->bytes_downloaded();
   Listener listener;
@@ -121,7 +128,7 @@ TEST(EngineDrawsTest, BringLogitsOfReportedTokens) {
   EXPECT_EQ(rig.drawing->bytes_downloaded() - before, 50 * (4 + kRowBytes));
 }
 
-TEST(EngineDrawsTest, BringTheLastLogitsOfATurnAlone) {
+TEST_F(EngineDrawsTest, BringTheLastLogitsOfATurnAlone) {
   Rig rig({.draws = true});
   const int64_t before = rig.drawing->bytes_downloaded();
   const TurnAnswer turn =
@@ -136,7 +143,7 @@ TEST(EngineDrawsTest, BringTheLastLogitsOfATurnAlone) {
   ExpectSameState(*turn.state, *wanted.state);
 }
 
-TEST(EngineDrawsTest, DrawOfStoredLogitsWhereATextGoesOnWithoutAToken) {
+TEST_F(EngineDrawsTest, DrawOfStoredLogitsWhereATextGoesOnWithoutAToken) {
   Rig rig({.draws = true});
   // No tokens: the state ends with the prompt, and its logits are stored.
   const TurnAnswer read =
@@ -153,7 +160,7 @@ TEST(EngineDrawsTest, DrawOfStoredLogitsWhereATextGoesOnWithoutAToken) {
       turn.tokens);
 }
 
-TEST(EngineDrawsTest, FailLikeAnyStepWhereTheBackendFails) {
+TEST_F(EngineDrawsTest, FailLikeAnyStepWhereTheBackendFails) {
   Rig rig({.draws = true});
   rig.backend->SetHook(
       [](const StepRows&) { return absl::UnavailableError("lost"); });
