@@ -50,13 +50,6 @@ __device__ __forceinline__ int64_t PlaceOf(const ChunkScratch& scratch,
 
 // A left fragment in the working memory: 16 bytes of each lane, high, then low.
 inline constexpr int kFragmentHalves = 2 * 16 * 16;
-__device__ __forceinline__ LeftHalves LoadFragment(const __half* from) {
-  const auto* const lane =
-      reinterpret_cast<const uint4*>(from) + threadIdx.x % 32;
-  const uint4 high = lane[0];
-  const uint4 low = lane[32];
-  return {{high.x, high.y, high.z, high.w}, {low.x, low.y, low.z, low.w}};
-}
 __device__ __forceinline__ void StoreFragment(const LeftHalves& fragment,
                                               __half* to) {
   auto* const lane = reinterpret_cast<uint4*>(to) + threadIdx.x % 32;

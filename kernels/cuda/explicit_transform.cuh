@@ -19,7 +19,6 @@ namespace chela::cuda {
 inline constexpr int kTileThreads = 512;
 inline constexpr int kLogTileThreads = 9;
 inline constexpr int kMinLogTransform = 7;
-inline constexpr int kMaxLogTransform = 14;
 
 __host__ __device__ constexpr int LogChannelsOf(int log_size) {
   return log_size >= 9 ? 14 - log_size : 5;

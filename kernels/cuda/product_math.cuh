@@ -140,18 +140,6 @@ __device__ __forceinline__ float4 LeftFour(const Product& p, const float* row,
   return make_float4(v[0], v[1], v[2], v[3]);
 }
 
-// The same four where the weight's rows need no padding: nothing to check, so
-// that many loads can be under way at once.
-__device__ __forceinline__ float4 NormedFour(const Product& p, float4 v,
-                                             const NormStatistics& statistics,
-                                             int column) {
-  if (!p.normed) return v;
-  return make_float4(Normalize(p.norm, statistics, v.x, column),
-                     Normalize(p.norm, statistics, v.y, column + 1),
-                     Normalize(p.norm, statistics, v.z, column + 2),
-                     Normalize(p.norm, statistics, v.w, column + 3));
-}
-
 __device__ __forceinline__ bool RowsAligned(const Product& p) {
   return p.x_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.x) % 16 == 0;
 }

@@ -13,7 +13,6 @@
 namespace chela::cuda {
 
 inline constexpr int kFours = 2;  // groups of four that a thread has at once
-inline constexpr int kFoursStep = kFours * kStepWorkers;
 
 // A layer's stages: each reads what others posted as its left operand,
 // multiplies, and posts what comes of it.

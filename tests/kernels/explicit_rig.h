@@ -97,6 +97,34 @@ inline double Difference(const std::vector<float>& got,
 // What the transforms are held to; the promise of the product is 1e-5.
 inline constexpr double kRelativeError = 2e-6;
 
+// Outputs of a sequence by the definition: some rows, one channel each.
+struct SampledOutputs {
+  std::vector<size_t> places;  // in [tokens, width]
+  std::vector<reference::Value> want;
+};
+inline SampledOutputs SampleDefinition(const reference::PlainKernel& kernel,
+                                       const std::vector<float>& a) {
+  SampledOutputs out;
+  const auto tokens = static_cast<int64_t>(a.size()) / kernel.width;
+  for (int64_t t = 0; t < tokens; t += kernel.length / 128 + 3) {
+    const int64_t channel = t % kernel.width;
+    out.places.push_back(static_cast<size_t>(t * kernel.width + channel));
+    out.want.push_back(reference::ExplicitOutput(kernel, a, t, channel));
+  }
+  return out;
+}
+
+// A fresh sequence, cut into chunks of `sizes` in turn, gives them.
+inline void ExpectSampled(ExplicitRig& rig, const std::vector<float>& a,
+                          const std::vector<int32_t>& sizes,
+                          const SampledOutputs& sampled) {
+  const auto c = rig.RunSequence(0, a, sizes);
+  std::vector<float> got;
+  for (const size_t place : sampled.places) got.push_back(c[place]);
+  EXPECT_LE(RelativeError(got, sampled.want), kRelativeError);
+  rig.ExpectGapsUntouched();
+}
+
 class ExplicitConvolutionTest : public KernelTest {
  protected:
   // Rows that were cut into other steps: a chunk of a GPU goes through other
